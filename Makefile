@@ -1,0 +1,33 @@
+# make results   every table and figure (dvc repro)
+# make test      the tests
+# make lab       JupyterLab on the notebooks
+# Each makes or refreshes .venv first. PYTHON=... chooses the interpreter (3.11 or newer).
+
+PYTHON ?= python3
+# the programs of .venv come first; recipes quote, so that the path may hold spaces
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# an environment of the caller's must not leak in
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: results test lab
+results: .venv/ready
+	dvc repro
+
+test: .venv/ready
+	python -m pytest
+
+lab: .venv/ready
+	# notebooks are committed without outputs, see .gitattributes
+	-git config filter.nbstripout.clean '"$(CURDIR)/.venv/bin/python" -m nbstripout'
+	jupyter lab --notebook-dir notebooks
+
+# A virtual environment knows its path: one that was moved or copied is made anew.
+ifneq ($(shell cat .venv/ready 2>/dev/null),$(CURDIR))
+.PHONY: .venv/ready
+endif
+.venv/ready: requirements.lock pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python is %s, expected 3.11 or newer; try make PYTHON=python3.11" % sys.version.split()[0])'
+	"$(PYTHON)" -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@printf '%s' "$(CURDIR)" > .venv/ready

@@ -1,0 +1,82 @@
+"""Writing files so that a reader never sees half of one."""
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from icelib import paths
+
+# What a full, read-only or failing disk answers; other errors of a block are not about writing.
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+@contextmanager
+def replacing(path):
+    """Yield a temporary path beside `path` that becomes `path` only if the block succeeds.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write. Its folder is made if it is missing.
+
+    Yields
+    ------
+    pathlib.Path
+        Temporary file with the same suffix, removed if the block raises.
+
+    Raises
+    ------
+    OSError
+        With the name of `path`, if it cannot be written, for example on a full disk.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.suffix)
+        os.close(handle)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise _cannot_write(path, error) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path, content):
+    """Write `content` (bytes) to `path`, all or nothing."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path, value):
+    """Write `value` to `path` as readable JSON, all or nothing; NaN and infinity are refused."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def sha256(array):
+    """Return the SHA-256 hexadecimal digest of an array's bytes in C order."""
+    return hashlib.sha256(memoryview(array).cast("B")).hexdigest()
+
+
+def _cannot_write(path, error):
+    return OSError(f"cannot write {paths.relative(path)}: {error.strerror or error}; nothing was changed")
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,43 @@
+"""Where things live. Every path starts at the project folder, never at the working directory."""
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+# Tests and experiments set ICELIB_ROOT to send every output to another folder.
+ROOT = Path(os.environ.get("ICELIB_ROOT") or PACKAGE.parent).resolve()
+
+PARAMS = ROOT / "params.yaml"
+NOTEBOOKS = ROOT / "notebooks"
+FIGURES = ROOT / "figures"
+PAPER = PACKAGE / "paper"  # the paper's numbers travel with the package
+DOWNLOADS = ROOT / "data" / "downloads"  # archives as published, also those put there by hand
+DATASETS = ROOT / "data" / "sets"  # one folder of .npz files per prepared data set
+TASKS = ROOT / "data" / "tasks"  # data sets divided into train, validation and test
+RESUME = ROOT / ".resume"  # states of unfinished runs
+
+
+def checkpoint(run):
+    """Return the path of a run's final weights."""
+    return ROOT / "checkpoints" / run.scale / f"{run.name}.safetensors"
+
+
+def history(run):
+    """Return the path of a run's per-epoch history."""
+    return ROOT / "results" / "history" / run.scale / f"{run.name}.json"
+
+
+def scores(run):
+    """Return the path of a run's per-sample scores."""
+    return ROOT / "results" / "scores" / run.scale / f"{run.name}.safetensors"
+
+
+def metrics(run):
+    """Return the path of a run's metrics."""
+    return ROOT / "results" / "metrics" / run.scale / f"{run.name}.json"
+
+
+def relative(path):
+    """Return `path` as messages show it: relative to the project folder where it lies inside."""
+    path = Path(path)
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
