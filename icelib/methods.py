@@ -1,0 +1,37 @@
+"""The training methods that are compared: what each trains on, through which head, and its score."""
+
+from typing import Callable, NamedTuple
+
+from icelib import losses, scores
+
+
+class Method(NamedTuple):
+    """A training method.
+
+    Attributes
+    ----------
+    loss : callable
+        One of `icelib.losses`: ``loss(known_logits, labels, outlier_logits, **parameters)``.
+    head : {"linear", "gaussian"}
+        Top layer: eq. 0.1 or eq. 0.11.
+    score : callable
+        One of `icelib.scores`: logits to one value per sample, higher for known samples.
+    outliers : bool
+        Whether the method trains on auxiliary outliers.
+    title : str
+        Name in tables and figures.
+    """
+
+    loss: Callable
+    head: str
+    score: Callable
+    outliers: bool
+    title: str
+
+
+METHODS = {
+    "plain": Method(losses.cross_entropy, "linear", scores.max_softmax, False, "Plain training"),
+    "oe": Method(losses.outlier_exposure, "linear", scores.max_softmax, True, "OE"),
+    "energy": Method(losses.energy, "linear", scores.energy, True, "Energy"),
+    "ice": Method(losses.ice, "gaussian", scores.max_likelihood, True, "ICE"),
+}

@@ -1,0 +1,28 @@
+"""Detection scores: logits (N, K) to one value per sample (N,), higher for known samples.
+
+Scores are computed in float64: the largest softmax probability of a confident float32 network is
+1.0 for many samples, and such ties would cost resolution where it matters.
+"""
+
+from pytorch_ood.detector import EnergyBased, MaxSoftmax
+
+
+def max_softmax(logits):
+    """Maximum softmax probability (MSP): max_i softmax(f)_i, in 1/K…1.
+
+    Source: Hendrycks and Gimpel, 2017; also the score of outlier exposure.
+    """
+    return -MaxSoftmax.score(logits.double())
+
+
+def energy(logits):
+    """Negative energy: log Σ_i exp(f_i) (eq. 0.4), in logit units. Source: Liu et al., 2020."""
+    return -EnergyBased.score(logits.double())
+
+
+def max_likelihood(logits):
+    """ICE's score max_i h_i ≤ 0; its confidence exp(max_i h_i) (eq. 0.13) has the same order.
+
+    Far outliers are ranked although exp(max_i h_i) underflows for them.
+    """
+    return logits.double().max(1).values
