@@ -1,0 +1,160 @@
+"""A project at a tiny scale in a temporary folder: real images, a small network, seconds per run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+SOURCE = Path(__file__).resolve().parent.parent
+RUN = ("tiny", "few", "wideresnet", "scratch")
+
+
+def tiny_params(folder):
+    """Parameters of a task on scikit-learn's digits, given as a user's own sets."""
+    return {
+        "scales": ["tiny"],
+        "known": ["few"],
+        "networks": ["wideresnet"],
+        "methods": ["plain", "ice"],
+        "seeds": ["0"],
+        "datasets": ["gaussian"],
+        "own_datasets": {"digits-train": {"path": str(folder / "train.npz")}, "digits-test": {"path": str(folder / "test.npz")}},
+        "tiny": {
+            "known": {
+                "few": {
+                    "title": "digits 0 to 5",
+                    "plays": "CIFAR10",
+                    "known": {
+                        "train": {"set": "digits-train", "classes": [0, 1, 2, 3, 4, 5]},
+                        "test": {"set": "digits-test", "classes": [0, 1, 2, 3, 4, 5]},
+                    },
+                    "auxiliary": {"set": "digits-train", "classes": [6, 7]},
+                    "validation_share": 0.1,
+                    "outliers": {"digits-89": {"set": "digits-test", "classes": [8, 9]}, "gaussian": {"set": "gaussian"}},
+                    "mean_over": ["digits-89", "gaussian"],
+                    "outlier_images": 100,
+                }
+            },
+            "networks": {"wideresnet": {"depth": 10, "widen": 1, "stem": "strided", "dropout": 0.1}},
+            "protocols": {
+                "scratch": {
+                    "epochs": 2,
+                    "known_batch": 32,
+                    "outlier_batch": 32,
+                    "learning_rate": 0.1,
+                    "shape": "onecycle",
+                    "momentum": 0.9,
+                    "weight_decay": 0.0005,
+                    "clip": 5.0,
+                    "precision": "float32",
+                }
+            },
+            "gaussian_head": {"mean_scale": 0.5, "covariance_scale": 0.1},
+            "train": {"plain": {}, "oe": {"weight": 0.5}, "ice": {"weight": 0.1}},
+            "detectors": {"odin_temperature": 1000.0, "odin_noise": 0.0014},
+            "bootstrap": 20,
+        },
+    }
+
+
+class Project:
+    """A copy of the project's own files, with parameters of its own."""
+
+    def __init__(self, root):
+        self.root = root
+        # the copy's code and folders, whatever is installed; a caller's git or terminal must not matter
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "ICELIB_", "DVC_"))}
+        self.environment |= {"PYTHONPATH": str(root), "ICELIB_ROOT": str(root), "DVC_NO_ANALYTICS": "true", "DVC_GLOBAL_CONFIG_DIR": str(root / ".none"), "DVC_SYSTEM_CONFIG_DIR": str(root / ".none")}
+        self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    @property
+    def params(self):
+        return yaml.safe_load((self.root / "params.yaml").read_text())
+
+    @params.setter
+    def params(self, value):
+        (self.root / "params.yaml").write_text(yaml.safe_dump(value, sort_keys=False))
+
+    def start(self, *command, cwd=None, **options):
+        return subprocess.Popen(
+            command, cwd=cwd or self.root, env=self.environment, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **options,
+        )
+
+    def call(self, *command, cwd=None, check=True):
+        process = self.start(*command, cwd=cwd)
+        output, _ = process.communicate(timeout=240)
+        assert not check or process.returncode == 0, output
+        return process.returncode, output
+
+    def python(self, module, *arguments, **options):
+        return self.call(sys.executable, "-m", f"icelib.{module}", *map(str, arguments), **options)
+
+    def bytes(self, pattern):
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in sorted(self.root.glob(pattern)) if path.is_file()}
+
+
+def make_project(root):
+    """Copy the tracked and new files of the checkout to `root` and make the tiny task's data."""
+    from sklearn.datasets import load_digits
+
+    for name in ("icelib", "notebooks"):
+        shutil.copytree(SOURCE / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "code", ".ipynb_checkpoints"))
+    for name in (".gitignore", ".dvcignore", "dvc.yaml"):
+        shutil.copy(SOURCE / name, root / name)
+    (root / "figures").mkdir()
+    data = load_digits()
+    images = np.rint(data.images * 255 / 16).astype(np.uint8).repeat(4, 1).repeat(4, 2)[..., None].repeat(3, 3)
+    own = root.parent / f"{root.name}-own"
+    own.mkdir()
+    np.savez(own / "train.npz", images=images[:1200], labels=data.target[:1200])
+    np.savez(own / "test.npz", images=images[1200:], labels=data.target[1200:])
+    project = Project(root)
+    project.params = tiny_params(own)
+    return project
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A tiny project whose folder has a space in its name; nothing is prepared yet."""
+    root = tmp_path / "a project"
+    root.mkdir()
+    return make_project(root)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """A tiny project with data sets and task made; tests copy it and leave it as it is."""
+    root = tmp_path_factory.mktemp("prepared") / "project"
+    root.mkdir()
+    project = make_project(root)
+    own = project.params["own_datasets"]
+    for name in own:
+        project.python("data", name, "--own", own[name]["path"])
+    project.python("data", "gaussian")
+    project.python("tasks", "tiny", "few")
+    return project
+
+
+@pytest.fixture
+def ready(prepared, tmp_path):
+    """A copy of the prepared project, to be changed by one test."""
+    shutil.copytree(prepared.root, tmp_path / "project")
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def inside(ready, monkeypatch):
+    """The same, with this process's `icelib.paths` pointing into it."""
+    from icelib import paths
+
+    for name in ("PARAMS", "NOTEBOOKS", "FIGURES", "DOWNLOADS", "DATASETS", "TASKS", "RESUME"):
+        monkeypatch.setattr(paths, name, ready.root / getattr(paths, name).relative_to(paths.ROOT))
+    monkeypatch.setattr(paths, "ROOT", ready.root)
+    monkeypatch.setenv("ICELIB_TERMINAL", "")
+    return ready

@@ -1,0 +1,119 @@
+"""Bad parameters: one readable error that names the key, the value and what was expected."""
+
+import copy
+
+import pytest
+import yaml
+
+from icelib import params, paths
+from tests.conftest import SOURCE, tiny_params
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "PARAMS", tmp_path / "params.yaml")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+
+    def change(*keys, to=None, remove=False):
+        values = copy.deepcopy(tiny_params(tmp_path))
+        place = values
+        for key in keys[:-1]:
+            place = place[key]
+        if remove:
+            del place[keys[-1]]
+        elif keys:
+            place[keys[-1]] = to
+        paths.PARAMS.write_text(yaml.safe_dump(values))
+
+    return change
+
+
+def test_the_projects_own_parameters_are_valid():
+    loaded = params.load(SOURCE / "params.yaml")
+    assert loaded.scales and set(loaded.scales) <= set(loaded.blocks)
+
+
+def test_a_run_has_one_name_and_a_digest_of_all_that_matters(write):
+    write()
+    run = params.run("tiny", "few", "wideresnet", "scratch", "ice", "3")
+    assert run.name == "few-wideresnet-scratch-ice-3"
+    write("tiny", "train", "ice", "weight", to=0.2)
+    changed = params.run("tiny", "few", "wideresnet", "scratch", "ice", "3")
+    assert changed.digest != run.digest and changed.name == run.name
+    write("tiny", "train", "oe", "weight", to=0.2)
+    assert params.run("tiny", "few", "wideresnet", "scratch", "ice", "3").digest == run.digest
+
+
+SCHEDULE = ("tiny", "protocols", "scratch")
+
+
+@pytest.mark.parametrize(
+    ("keys", "to", "message"),
+    [
+        (("tiny", "train", "ice", "weight"), -0.1, r"params.yaml: tiny: .*train.ice.weight = -0.1: expected a number ≥ 0"),
+        (("tiny", "train", "ice", "wieght"), 0.1, r"train.ice.wieght: no such parameter \(did you mean 'weight'\?\)"),
+        (("tiny", "train", "icee"), {}, r"train.icee: no such method \(did you mean 'ice'\?\)"),
+        (("tiny", "train", "ice", "weight"), "high", r"tiny.train.ice.weight = 'high': .*number"),
+        (("tiny", "train", "ice", "weight"), float("nan"), r"tiny.train.ice.weight = nan: .*finite"),
+        ((*SCHEDULE, "epochs"), 0, r"tiny.protocols.scratch.epochs = 0: .*greater than 0"),
+        ((*SCHEDULE, "epochs"), 1.5, r"tiny.protocols.scratch.epochs = 1.5: .*integer"),
+        ((*SCHEDULE, "epocs"), 2, r"tiny.protocols.scratch.epocs: no such key \(found value 2\)"),
+        ((*SCHEDULE, "shape"), "flat", r"tiny.protocols.scratch.shape = 'flat': .*'steps', 'cosine' or 'onecycle'"),
+        ((*SCHEDULE, "learning_rate"), -1.0, r"learning_rate = -1.0: .*greater than 0"),
+        (("tiny", "networks", "wideresnet", "dropout"), 1.0, r"dropout = 1.0: .*less than 1"),
+        (("tiny", "known", "few", "mean_over"), ["nothing"], r"mean_over names 'nothing', which is not in outliers"),
+        (("tiny", "known", "few", "validation_share"), 1.5, r"validation_share = 1.5: .*less than 1"),
+        (("seeds",), [0], r"params.yaml: seeds.0 = 0: .*string"),
+        (("scales",), ["tini"], r"scales names 'tini', but there is no block 'tini' \(did you mean 'tiny'\?\)"),
+        (("methods",), "ice", r"params.yaml: methods = 'ice': .*list"),
+    ],
+)
+def test_wrong_values(write, keys, to, message):
+    write(*keys, to=to)
+    with pytest.raises(ValueError, match=message):
+        params.load()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (("tiny", "train", "ice", "weight"), r"train.ice.weight is missing; expected a number"),
+        ((*SCHEDULE, "epochs"), r"tiny.protocols.scratch.epochs is missing"),
+        (("datasets",), r"params.yaml: datasets is missing"),
+    ],
+)
+def test_missing_keys(write, keys, message):
+    write(*keys, remove=True)
+    with pytest.raises(ValueError, match=message):
+        params.load()
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (("tini", "few", "wideresnet", "scratch", "ice", 0), r"unknown scale: 'tini' \(did you mean 'tiny'\?\)"),
+        (("tiny", "fw", "wideresnet", "scratch", "ice", 0), r"unknown tiny.known: 'fw'"),
+        (("tiny", "few", "resnet", "scratch", "ice", 0), r"unknown tiny.networks: 'resnet'"),
+        (("tiny", "few", "wideresnet", "scrtch", "ice", 0), r"unknown tiny.protocols: 'scrtch'"),
+        (("tiny", "few", "wideresnet", "scratch", "ic", 0), r"unknown method 'ic' \(did you mean 'ice'\?\)"),
+        (("tiny", "few", "wideresnet", "scratch", "energy", 0), r"unknown tiny.train: 'energy'; expected one of"),
+        (("tiny", "few", "wideresnet", "scratch", "ice", "x"), r"seed is 'x'; expected a whole number ≥ 0"),
+        (("tiny", "few", "wideresnet", "scratch", "ice", "-1"), r"seed is '-1'; expected a whole number ≥ 0"),
+    ],
+)
+def test_unknown_runs(write, run, message):
+    write()
+    with pytest.raises(ValueError, match=message):
+        params.run(*run)
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "expected a mapping"), ("", "expected a mapping")])
+def test_files_that_are_no_parameters(write, text, message):
+    paths.PARAMS.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        params.load()
+
+
+def test_a_missing_file_says_where_to_run(write):
+    with pytest.raises(ValueError, match="params.yaml is missing; run from a checkout"):
+        params.load()
