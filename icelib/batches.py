@@ -1,0 +1,83 @@
+"""Whole data sets on the device: shuffling and augmentation of many images at once."""
+
+import torch
+import torch.nn.functional as F
+
+from icelib.models import normalize
+
+PADDING = 4  # pixels around an image before it is cropped back to its size
+
+
+class Images:
+    """Training images on the device, drawn in random order with random crops and flips.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (N, 3, 32, 32)
+    device : torch.device
+    """
+
+    def __init__(self, images, device):
+        padded = F.pad(images.to(device), (PADDING,) * 4)
+        self.pixels = padded.permute(0, 2, 3, 1).contiguous()  # (N, 40, 40, 3)
+        self.size = images.shape[-1]
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def order(self, count, generator):
+        """Draw `count` indices: whole random permutations, one after another, so that every image
+        is drawn equally often: (count,) int64."""
+        device = self.pixels.device
+        rounds = -(-count // len(self))
+        orders = [torch.randperm(len(self), generator=generator, device=device) for _ in range(rounds)]
+        return torch.cat(orders)[:count]
+
+    def augmented(self, index, generator):
+        """Crop at random from the padded images and mirror half of them.
+
+        Parameters
+        ----------
+        index : Tensor of int64, shape (B,)
+        generator : torch.Generator
+
+        Returns
+        -------
+        Tensor of uint8, shape (B, 3, 32, 32), channels last in memory
+        """
+        device, steps = self.pixels.device, torch.arange(self.size, device=self.pixels.device)
+        corner = torch.randint(2 * PADDING + 1, (2, len(index), 1), generator=generator, device=device)
+        mirror = torch.randint(2, (len(index), 1), generator=generator, device=device).bool()
+        rows = corner[0] + steps  # (B, 32)
+        columns = corner[1] + torch.where(mirror, steps.flip(0), steps)  # (B, 32)
+        crops = self.pixels[index[:, None, None], rows[:, :, None], columns[:, None, :]]  # (B, 32, 32, 3)
+        return crops.permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def predict(model, images, precision, batch=1000, features=False):
+    """Run a network over images in evaluation mode.
+
+    Parameters
+    ----------
+    model : Classifier
+    images : Tensor of uint8, shape (N, 3, 32, 32), on any device
+    precision : torch.dtype
+        Of the backbone; the head is always in float32.
+    batch : int
+    features : bool
+        Return features instead of logits.
+
+    Returns
+    -------
+    Tensor of float32, shape (N, K) or (N, d)
+        On the network's device.
+    """
+    device = next(model.parameters()).device
+    model.eval()
+    outputs = []
+    for part in images.split(batch):
+        x = normalize(part.to(device)).to(memory_format=torch.channels_last)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            outputs.append(model.features(x) if features else model(x))
+    return torch.cat(outputs).float()

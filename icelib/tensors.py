@@ -1,0 +1,72 @@
+"""Tensor files that cannot be half-written, silently damaged, or made to run code.
+
+A file is in safetensors format, with one metadata entry, ``icelib``: a JSON object that describes
+the content, and the SHA-256 of all tensors. Equal content gives equal bytes.
+"""
+
+import hashlib
+import json
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
+
+from icelib import paths
+from icelib.files import write_bytes
+
+
+def save(path, tensors, about):
+    """Write tensors and what describes them to `path`, all or nothing.
+
+    Parameters
+    ----------
+    path : path-like
+    tensors : dict of str to Tensor
+        Any shapes and types, on any device.
+    about : dict
+        Anything that JSON can hold.
+
+    Raises
+    ------
+    OSError
+        With the name of `path`, if it cannot be written; a file already there is then unchanged.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # safetensors keeps metadata in no fixed order: one entry keeps the bytes the same
+    metadata = {"icelib": json.dumps({"about": about, "sha256": _digest(tensors)}, sort_keys=True)}
+    write_bytes(path, to_bytes(tensors, metadata=metadata))
+
+
+def load(path, device="cpu"):
+    """Read what `save` wrote.
+
+    Returns
+    -------
+    tensors : dict of str to Tensor
+    about : dict
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged or not of this project; names it.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = json.loads(file.metadata()["icelib"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError:
+        raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
+    except Exception as error:  # safetensors has an exception type of its own
+        raise ValueError(f"{paths.relative(path)} cannot be read: {error or type(error).__name__}; remove it and run `dvc repro`") from error
+    if _digest(tensors) != metadata["sha256"]:
+        raise ValueError(f"{paths.relative(path)} is damaged: its tensors do not match their SHA-256; remove it and run `dvc repro`")
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata["about"]
+
+
+def _digest(tensors):
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()

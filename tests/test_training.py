@@ -1,0 +1,275 @@
+"""The training engine: resuming, reproducing, stopping, and what it writes."""
+
+import json
+import resource
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from icelib import batches, params, paths, tasks, tensors, training
+from icelib.methods import METHODS
+from tests.conftest import RUN
+
+CPU = torch.device("cpu")
+
+
+def a_run(method="ice", **schedule):
+    run = params.run(*RUN, method, 0)
+    return run.model_copy(update={"schedule": run.schedule.model_copy(update=schedule)})
+
+
+def small_data():
+    generator = torch.Generator().manual_seed(0)
+    known = torch.randint(0, 256, (200, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return {"known": known, "labels": torch.arange(200) % 6, "outliers": known.flip(0)[:90]}
+
+
+def test_training_learns_the_tiny_task(inside):
+    history = training.train(a_run("ice", epochs=6))
+    assert history[-1]["accuracy"] > 0.9
+    assert history[-1]["validation"]["outliers"]["auroc"] > 0.9
+    assert history[-1]["loss"]["cross_entropy"] < history[0]["loss"]["cross_entropy"]
+    assert all(np.isfinite(epoch["images_per_second"]) for epoch in history)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_takes_steps(inside, method):
+    run = params.run(*RUN, "plain", 0).model_copy(update={"method": method, "loss": {}})
+    run = run.model_copy(update={"loss": {"energy": {"weight": 0.1, "margin_known": -5.0, "margin_outlier": -1.0}, "plain": {}}.get(method, {"weight": 0.1})})
+    terms = training.Engine(run, small_data(), 6, CPU).epoch(0)
+    assert len(terms) >= 1 and all(np.isfinite(value) for value in terms.values())
+
+
+def test_interrupted_training_ends_in_the_same_weights(inside, monkeypatch):
+    run = a_run(epochs=3)
+    whole = training.train(run)
+    expected = paths.checkpoint(run).read_bytes()
+    paths.checkpoint(run).unlink()
+
+    real, calls = training.Engine.epoch, []
+
+    def interrupted(engine, number):
+        calls.append(number)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(engine, number)
+
+    monkeypatch.setattr(training.Engine, "epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(run)
+    assert not paths.checkpoint(run).exists(), "an unfinished run has no checkpoint"
+    again = training.train(run)
+    assert calls == [0, 1, 2, 2], "it goes on from the last finished epoch"
+    assert paths.checkpoint(run).read_bytes() == expected
+    drop = lambda history: [{k: v for k, v in epoch.items() if k not in ("seconds", "images_per_second")} for epoch in history]
+    assert drop(again) == drop(whole)
+    assert not list(paths.RESUME.glob("*/state*")), "the state is removed once the run is complete"
+
+
+def test_state_of_other_parameters_is_not_used(inside, monkeypatch):
+    run = a_run(epochs=2)
+    real = training.Engine.epoch
+    monkeypatch.setattr(training.Engine, "epoch", lambda engine, number: real(engine, number) if number == 0 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        training.train(run)
+    numbers = []
+    monkeypatch.setattr(training.Engine, "epoch", lambda engine, number: numbers.append(number) or real(engine, number))
+    training.train(a_run(epochs=2, learning_rate=0.05))
+    assert numbers == [0, 1]
+
+
+def test_damaged_state_is_set_aside_and_training_starts_anew(inside, capsys):
+    run = a_run(epochs=1)
+    state = paths.RESUME / run.digest / "state.safetensors"
+    tensors.save(state, {"x": torch.zeros(100)}, {})
+    content = bytearray(state.read_bytes())
+    content[-5] ^= 1
+    state.write_bytes(content)
+    assert len(training.train(run)) == 1
+    assert "damaged" in capsys.readouterr().err and state.with_suffix(".damaged").read_bytes() == content
+
+
+def test_kill_9_in_mid_run_then_the_same_command(ready):
+    """Through papermill, as the pipeline runs it; the whole process group is killed."""
+    values = ready.params
+    values["tiny"]["protocols"]["scratch"]["epochs"] = 8
+    ready.params = values
+    parts = dict(zip(("scale", "known", "network", "protocol", "method", "seed"), (*RUN, "ice", "0"), strict=True))
+    arguments = ["run", "notebooks/02_training.ipynb", "reports/r.ipynb"] + [x for item in parts.items() for x in ("-p", *item)]
+    checkpoint = ready.root / "checkpoints" / "tiny" / "few-wideresnet-scratch-ice-0.safetensors"
+
+    ready.python("notebooks", *arguments)
+    expected, report = checkpoint.read_bytes(), (ready.root / "reports" / "r.ipynb").read_bytes()
+    checkpoint.unlink()
+
+    process = ready.start(sys.executable, "-m", "icelib.notebooks", *arguments)
+    deadline = time.monotonic() + 120
+    while not list(ready.root.glob(".resume/*/state.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    import os
+
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not checkpoint.exists()
+    states = list(ready.root.glob(".resume/*/state.safetensors"))
+    assert states, "it was killed in mid-run"
+    ready.python("notebooks", *arguments)
+    assert checkpoint.read_bytes() == expected
+    assert (ready.root / "reports" / "r.ipynb").read_bytes() == report
+
+
+def test_loss_that_is_not_finite_stops_with_its_place(inside):
+    run = a_run("ice", learning_rate=1e30, clip=1e30, shape="steps")
+    with pytest.raises(training.DivergedError, match=r"epoch 1 of 2, step \d+ of \d+: cross_entropy = .*, ice_id = .*, ice_ood = "):
+        training.train(run)
+    assert not paths.checkpoint(run).exists()
+
+
+def test_two_processes_do_not_train_the_same_run(inside, monkeypatch):
+    run = a_run()
+    from filelock import FileLock
+
+    monkeypatch.setattr(training, "LOCK_PATIENCE", 0.1)
+    (paths.RESUME / run.digest).mkdir(parents=True)
+    with FileLock(paths.RESUME / run.digest / "lock"), pytest.raises(RuntimeError, match=f"another process is training run {run.name}"):
+        training.train(run)
+
+
+def test_full_disk_leaves_no_half_checkpoint(inside):
+    run = a_run(epochs=1)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*safetensors: File too large; nothing was changed"):
+            training.train(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not [path for path in inside.root.rglob("*") if path.name.startswith(".writing-")]
+    assert not paths.checkpoint(run).exists()
+
+
+def test_missing_and_damaged_task_files(inside):
+    path = paths.TASKS / "tiny" / "few" / "train.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"data/tasks/tiny/few/train.safetensors is damaged"):
+        tasks.load("tiny", "few", "train")
+    path.write_bytes(b"not a tensor file")
+    with pytest.raises(ValueError, match=r"train.safetensors cannot be read"):
+        tasks.load("tiny", "few", "train")
+    path.unlink()
+    with pytest.raises(ValueError, match=r"train.safetensors is missing; `dvc repro` makes it"):
+        tasks.load("tiny", "few", "train")
+
+
+def test_history_tells_of_every_epoch(inside):
+    run = a_run("ice", epochs=2)
+    training.train(run)
+    history = json.loads(paths.history(run).read_text())
+    assert history["run"] == run.name and [epoch["epoch"] for epoch in history["epochs"]] == [1, 2]
+    assert set(history["epochs"][0]) == {
+        "epoch", "learning_rate", "loss", "accuracy", "validation", "score_quantiles", "seconds", "images_per_second",
+    }  # fmt: skip
+    assert set(history["epochs"][0]["loss"]) == {"cross_entropy", "ice_id", "ice_ood"}
+    assert history["environment"]["precision"] == "float32"
+
+
+def test_checkpoint_carries_its_configuration(inside):
+    run = a_run(epochs=1)
+    training.train(run)
+    _, about = tensors.load(paths.checkpoint(run))
+    assert about["run"] == run.model_dump() and about["classes"] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_the_task_divides_without_overlap_and_drops_leaks(inside):
+    train, _ = tasks.load("tiny", "few", "train")
+    validation, _ = tasks.load("tiny", "few", "validation")
+    total = len(train["known"]) + len(validation["known"])
+    assert len(validation["known"]) == round(0.1 * total)
+    # tile-shuffled images have the same pixels in another order
+    assert torch.equal(validation["jigsaw"].flatten(1).sort(1).values, validation["known"].flatten(1).sort(1).values)
+    assert not torch.equal(validation["jigsaw"], validation["known"])
+
+
+def test_auxiliary_images_that_are_tested_on_are_dropped_and_counted(inside):
+    task = params.task("tiny", "few")
+    leak = task.model_copy(update={"outliers": {"same": task.auxiliary}, "mean_over": ["same"]})
+    parts, about = tasks.divide(leak)
+    assert about["auxiliary_dropped"] >= 100
+    tested = {image.tobytes() for image in parts["test"]["same"]}
+    assert not any(image.tobytes() in tested for part in ("train", "validation") for image in parts[part]["outliers"])
+
+
+def test_a_new_test_set_changes_no_training_image(inside):
+    task = params.task("tiny", "few")
+    more = task.model_copy(update={"outliers": {"new": task.outliers["digits-89"], **task.outliers}})
+    old, new = tasks.divide(task)[0], tasks.divide(more)[0]
+    for part in ("train", "validation"):
+        for name in old[part]:
+            assert np.array_equal(old[part][name], new[part][name])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"outlier_images": 10**6}, "outlier_images = 1000000, but outlier set 'digits-89' has only"),
+        ({"validation_share": 1e-9}, "leaves none to validate on"),
+    ],
+)
+def test_impossible_tasks(inside, change, message):
+    with pytest.raises(ValueError, match=message):
+        tasks.divide(params.task("tiny", "few").model_copy(update=change))
+
+
+def test_unknown_classes_are_named(inside):
+    task = params.task("tiny", "few")
+    with pytest.raises(ValueError, match="data set 'digits-train' has no class 77"):
+        tasks.divide(task.model_copy(update={"auxiliary": task.auxiliary.model_copy(update={"classes": [77]})}))
+    with pytest.raises(ValueError, match="'gaussian' has no labels"):
+        tasks.divide(task.model_copy(update={"auxiliary": task.auxiliary.model_copy(update={"set": "gaussian", "classes": [1]})}))
+
+
+def test_augmented_images_are_crops_and_mirrors():
+    image = torch.randint(1, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    images, generator = batches.Images(image, CPU), torch.Generator().manual_seed(0)
+    found = images.augmented(torch.zeros(400, dtype=torch.int64), generator)
+    padded = torch.nn.functional.pad(image[0], (4,) * 4)
+    crops = [padded[:, i : i + 32, j : j + 32] for i in range(9) for j in range(9)]
+    expected = {crop.flip(dims).numpy().tobytes() for crop in crops for dims in ([], [2])}
+    seen = {x.numpy().tobytes() for x in found.contiguous()}
+    assert seen <= expected and len(seen) > 120  # of 162 equally likely ones
+
+
+def test_every_image_is_drawn_equally_often():
+    images = batches.Images(torch.zeros(10, 3, 32, 32, dtype=torch.uint8), CPU)
+    counts = torch.bincount(images.order(35, torch.Generator().manual_seed(0)), minlength=10)
+    assert counts.min() >= 3 and counts.max() <= 4
+
+
+def test_schedules():
+    shape = lambda name, **extra: a_schedule.model_copy(update={"shape": name, **extra})
+    a_schedule = params.Schedule(epochs=1, known_batch=1, outlier_batch=1, learning_rate=1.0, shape="cosine", momentum=0.9, weight_decay=0.0, clip=1.0)
+    factor = training.learning_rate_factor
+    steps = shape("steps", milestones=[0.5, 0.75])
+    assert [factor(steps, p) for p in (0, 0.49, 0.5, 0.75)] == pytest.approx([1, 1, 0.1, 0.01])
+    assert [factor(shape("cosine"), p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    assert [factor(shape("onecycle"), p) for p in (0, 0.125, 0.25, 0.625, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_the_engines_optimizer_is_torchs_on_the_objective(inside):
+    """One step equals SGD with Nesterov momentum on the sum of the terms, without decay on the head."""
+    run = a_run("ice", shape="steps", milestones=[], clip=1e9)
+    run = run.model_copy(update={"shape": run.shape.model_copy(update={"dropout": 0.0})})
+    engine = training.Engine(run, small_data(), 6, CPU)
+    before = {name: p.detach().clone() for name, p in engine.model.named_parameters()}
+    engine.step(torch.arange(20), torch.arange(20), 0.1, torch.Generator().manual_seed(0))
+    for name, p in engine.model.named_parameters():
+        decay = 0.0 if name.startswith("head") else run.schedule.weight_decay
+        gradient = p.grad + decay * before[name]
+        torch.testing.assert_close(p.detach(), before[name] - 0.1 * 1.9 * gradient, rtol=1e-4, atol=1e-6)
