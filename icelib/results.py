@@ -1,0 +1,88 @@
+"""Result files: the metrics of a run, computed from its score file.
+
+``python -m icelib.results RUN…`` (the parts of a run's name) writes ``results/metrics/SCALE/RUN.json``:
+accuracy and, for every detector, each metric of `icelib.metrics` on every set of outliers and its
+mean over the sets that params.yaml names, all as shares in 0…1 with a bootstrap interval.
+"""
+
+import json
+
+import numpy as np
+
+from icelib import cli, metrics, params, paths, tensors
+from icelib.files import write_json
+
+
+def measure(run):
+    """Compute and write the metrics of one run.
+
+    Parameters
+    ----------
+    run : params.Run
+
+    Returns
+    -------
+    dict
+        The content of the result file.
+    """
+    scores, about = tensors.load(paths.scores(run))
+    scores = {name: tensor.numpy() for name, tensor in scores.items()}
+    repeats = params.load().blocks[run.scale].bootstrap
+    averaged = params.task(run.scale, run.known).mean_over
+    right = (scores.pop("labels") == scores.pop("predicted")).astype(float)
+    redrawn = np.random.default_rng(0).choice(right, (repeats, len(right))).mean(1)
+    detectors = {}
+    for name in dict.fromkeys(key.split("/")[0] for key in scores):
+        known = scores[f"{name}/known"]
+        outliers = {key.split("/")[1]: x for key, x in scores.items() if key.startswith(f"{name}/") and key != f"{name}/known"}
+        values = {key: np.array(list(metrics.detection_metrics(known, x).values())) for key, x in outliers.items()}
+        spread = metrics.bootstrap(known, outliers, repeats)
+        values["mean"] = np.mean([values[key] for key in averaged], axis=0)
+        spread["mean"] = np.mean([spread[key] for key in averaged], axis=0)
+        detectors[name] = {key: _table(values[key], metrics.percentile_interval(spread[key])) for key in values}
+    low, high = metrics.percentile_interval(redrawn)
+    result = {
+        "run": run.name,
+        "scale": run.scale,
+        "digest": run.digest,
+        "environment": about["environment"],
+        "images": {key.split("/")[1]: len(x) for key, x in scores.items() if key.startswith(run.method)},
+        "accuracy": _entry(right.mean(), low, high),
+        "detectors": detectors,
+    }
+    write_json(paths.metrics(run), result)
+    return result
+
+
+def load(run):
+    """Read the result file of a run.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, unreadable, or was made with other parameters than params.yaml has.
+    """
+    path = paths.metrics(run)
+    try:
+        result = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
+    except ValueError as error:
+        raise ValueError(f"{paths.relative(path)} is not readable JSON: {error}; remove it and run `dvc repro`") from None
+    if result.get("digest") != run.digest:
+        raise ValueError(f"{paths.relative(path)} was made with other parameters than params.yaml has; run `dvc repro`")
+    return result
+
+
+def _table(values, interval):
+    return {name: _entry(*x) for name, x in zip(metrics.NAMES, zip(values, *interval), strict=True)}
+
+
+def _entry(value, low, high):
+    # ten digits: more than any sample supports, and none that depends on the order of a sum
+    return {"value": round(float(value), 10), "low": round(float(low), 10), "high": round(float(high), 10)}
+
+
+if __name__ == "__main__":
+    with cli.readable_errors():
+        measure(cli.run_from_arguments("Compute the metrics of a run from its score file."))

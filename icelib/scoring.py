@@ -1,0 +1,90 @@
+"""Score files: what a trained network says of every test image, from which all metrics follow.
+
+``python -m icelib.scoring RUN…`` (the parts of a run's name) writes one safetensors file with
+``labels`` and ``predicted`` (N,) of the known test images and, for every detector and image set,
+``DETECTOR/SET`` (M,) float64, higher for known images; the known set is called ``known``.
+"""
+
+import torch
+from pytorch_ood.detector import ODIN, Mahalanobis
+
+from icelib import batches, cli, models, params, paths, tasks, tensors
+from icelib.methods import METHODS
+
+# All scores come from a float32 network, also where it was trained in bfloat16.
+PRECISION = torch.float32
+
+
+def load_model(run, device="cpu"):
+    """Load the trained network of a run.
+
+    Parameters
+    ----------
+    run : params.Run
+    device : torch.device or str
+
+    Returns
+    -------
+    model : Classifier
+        In evaluation mode.
+    about : dict
+        ``run``, ``classes`` and ``environment`` of the training.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is missing or damaged, or was made with other parameters.
+    """
+    weights, about = tensors.load(paths.checkpoint(run), device)
+    if about["run"] != run.model_dump():
+        raise ValueError(f"{paths.relative(paths.checkpoint(run))} was trained with other parameters than params.yaml has; run `dvc repro`")
+    head = METHODS[run.method].head
+    model = models.build(run.network, run.shape.model_dump(), head, len(about["classes"]), run.head.model_dump())
+    model.load_state_dict(weights)
+    return model.to(device, memory_format=torch.channels_last).eval(), about
+
+
+def score(run):
+    """Score all test images of a run's task and write its score file.
+
+    The network's own score is named after the method; the plain network is also scored by the
+    post-hoc detectors of the paper's Table 2, ``odin`` and ``mahalanobis`` (penultimate layer,
+    no input noise), as pytorch-ood has them.
+
+    Parameters
+    ----------
+    run : params.Run
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, about = load_model(run, device)
+    test, _ = tasks.load(run.scale, run.known, "test")
+    labels = test.pop("labels")
+    scores = {}
+    for name, images in test.items():
+        logits = batches.predict(model, images, PRECISION)
+        scores[f"{run.method}/{name}"] = METHODS[run.method].score(logits)
+        if name == "known":
+            predicted = logits.argmax(1)
+    if run.method == "plain":
+        scores |= _posthoc(run, model, test)
+    tensors.save(paths.scores(run), scores | {"labels": labels, "predicted": predicted}, about)
+
+
+def _posthoc(run, model, test):
+    settings = params.load().blocks[run.scale].detectors
+    train, _ = tasks.load(run.scale, run.known, "train")
+    mahalanobis = Mahalanobis(None).fit_features(batches.predict(model, train["known"], PRECISION, features=True).cpu(), train["labels"])
+    odin = ODIN(model, eps=settings.odin_noise, temperature=settings.odin_temperature, norm_std=list(models.STD))
+    device = next(model.parameters()).device
+    scores = {}
+    for name, images in test.items():
+        parts = [odin.predict(models.normalize(part.to(device))) for part in images.split(500)]
+        scores[f"odin/{name}"] = -torch.cat(parts).double()
+        features = batches.predict(model, images, PRECISION, features=True).cpu()
+        scores[f"mahalanobis/{name}"] = -mahalanobis.predict_features(features).double()
+    return scores
+
+
+if __name__ == "__main__":
+    with cli.readable_errors():
+        score(cli.run_from_arguments("Score all test images with the trained network of a run."))
