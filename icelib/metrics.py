@@ -84,7 +84,10 @@ def bootstrap(known, outliers, repeats=1000, seed=0):
         known_place, outlier_place = np.repeat(np.arange(len(n)), n), np.repeat(np.arange(len(m)), m)
         draw_known, draw_outlier = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1 + i])
         values[name] = np.array(
-            [_from_counts(_redraw(known_place, len(n), draw_known), _redraw(outlier_place, len(m), draw_outlier)) for _ in range(repeats)]
+            [
+                _from_counts(_redraw(known_place, len(n), draw_known), _redraw(outlier_place, len(m), draw_outlier))
+                for _ in range(repeats)
+            ]
         )
     return values
 
@@ -114,7 +117,9 @@ def accuracy_score(labels, predicted):
     """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.shape != predicted.shape or labels.ndim != 1 or not labels.size:
-        raise ValueError(f"labels {labels.shape} and predicted {predicted.shape}: expected two equal shapes (N,), N ≥ 1")
+        raise ValueError(
+            f"labels {labels.shape} and predicted {predicted.shape}: expected two equal shapes (N,), N ≥ 1"
+        )
     return float(np.mean(labels == predicted))
 
 

@@ -1,145 +1,14 @@
-"""The schema of params.yaml: every number that a person may want to change, checked before use."""
+"""Reading params.yaml, and looking up the runs that it declares."""
 
-import difflib
 import hashlib
-import inspect
 import json
-from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from icelib import paths
 from icelib.methods import METHODS
-
-Count = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Part(Strict):
-    """A part of a data set: one of its splits, some of its classes or all."""
-
-    set: str
-    split: str | None = None  # may be left out where there is only one
-    classes: list[str | int] | None = None
-
-
-class Known(Strict):
-    """The known set; class i is the i-th one that is named, in both parts."""
-
-    train: Part
-    test: Part
-
-
-class Task(Strict):
-    """What is known, which outliers are trained on, and which ones are tested on."""
-
-    title: str
-    plays: Literal["CIFAR10", "CIFAR100"]  # the block of the paper's tables that it fills
-    known: Known
-    auxiliary: Part
-    validation_share: Annotated[float, Field(gt=0, lt=1)]  # of the known and auxiliary images
-    outliers: dict[str, Part]
-    mean_over: Annotated[list[str], Field(min_length=1)]  # the outlier sets that Table 2 averages over
-    outlier_images: Count  # of each outlier set, drawn once
-
-    @model_validator(mode="after")
-    def _means_exist(self):
-        for name in self.mean_over:
-            if name not in self.outliers:
-                raise ValueError(f"mean_over names {name!r}, which is not in outliers: {list(self.outliers)}")
-        return self
-
-
-class Network(Strict):
-    """Shape of a backbone."""
-
-    depth: Count
-    widen: Count
-    stem: Literal["basic", "strided"] = "basic"
-    dropout: Share = 0.0
-
-
-class Schedule(Strict):
-    """How a network is optimised; the same for every method of a protocol."""
-
-    epochs: Count
-    known_batch: Count
-    outlier_batch: Count
-    learning_rate: Positive
-    shape: Literal["steps", "cosine", "onecycle"]
-    milestones: list[Annotated[float, Field(gt=0, lt=1)]] = []  # of "steps", as shares of the training
-    momentum: Share
-    weight_decay: NonNegative
-    clip: Positive  # largest norm of the gradient
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-
-
-class Detectors(Strict):
-    """Post-hoc detectors applied to the plain network."""
-
-    odin_temperature: Positive
-    odin_noise: NonNegative
-
-
-class Head(Strict):
-    """Start values of the Gaussian head (eq. 0.11)."""
-
-    mean_scale: Positive  # standard deviation of m's entries
-    covariance_scale: Positive  # L starts as covariance_scale · sqrt(d) · I
-
-
-class Scale(Strict):
-    """One block of params.yaml: the whole experiment at one size."""
-
-    known: dict[str, Task]
-    networks: dict[str, Network]
-    protocols: dict[str, Schedule]
-    gaussian_head: Head
-    train: dict[str, dict[str, Finite]]
-    detectors: Detectors
-    bootstrap: Count
-
-    @model_validator(mode="after")
-    def _methods_have_their_parameters(self):
-        for method, values in self.train.items():
-            if method not in METHODS:
-                raise ValueError(f"train.{method}: no such method{_hint(method, METHODS)}")
-            check_loss_parameters(method, values)
-        return self
-
-
-def check_loss_parameters(method, values):
-    """Raise ValueError unless `values` are the keyword parameters that a method's loss takes."""
-    expected = [name for name, p in inspect.signature(METHODS[method].loss).parameters.items() if p.kind is p.KEYWORD_ONLY]
-    for key in values:
-        if key not in expected:
-            raise ValueError(f"train.{method}.{key}: no such parameter{_hint(key, expected)}")
-    for key in expected:
-        if key not in values:
-            raise ValueError(f"train.{method}.{key} is missing; expected a number")
-    if "weight" in values and values["weight"] < 0:
-        raise ValueError(f"train.{method}.weight = {values['weight']}: expected a number ≥ 0")
-
-
-class Params(Strict):
-    """The whole of params.yaml; scales are checked when they are used."""
-
-    scales: list[str]
-    known: list[str]
-    networks: list[str]
-    methods: list[str]
-    seeds: list[str]
-    datasets: list[str]
-    own_datasets: dict[str, dict[str, str]]
-    blocks: dict[str, Scale]
+from icelib.schema import HEAD_PARAMETERS, Network, Params, Schedule, Strict, hint, loss_parameters
 
 
 class Run(Strict):
@@ -157,8 +26,8 @@ class Run(Strict):
     seed: int
     shape: Network
     schedule: Schedule
-    head: Head
     loss: dict[str, float]
+    head: dict[str, float]
 
     @property
     def name(self):
@@ -195,7 +64,9 @@ def load(path=None):
     blocks = {key: value for key, value in content.items() if key not in plain}
     for name in plain.get("scales") or []:
         if name not in blocks:
-            raise ValueError(f"{paths.relative(path)}: scales names {name!r}, but there is no block {name!r}{_hint(name, blocks)}")
+            raise ValueError(
+                f"{paths.relative(path)}: scales names {name!r}, but there is no block {name!r}{hint(name, blocks)}"
+            )
     try:
         return Params(**plain, blocks=blocks)
     except ValidationError as error:
@@ -227,7 +98,8 @@ def run(scale, known, network, protocol, method, seed):
     if not str(seed).isdecimal():
         raise ValueError(f"seed is {seed!r}; expected a whole number ≥ 0")
     if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}{_hint(method, METHODS)}")
+        raise ValueError(f"unknown method {method!r}{hint(method, METHODS)}")
+    parameters = _pick(block.train, method, f"{scale}.train")
     return Run(
         scale=scale,
         known=known,
@@ -237,8 +109,8 @@ def run(scale, known, network, protocol, method, seed):
         seed=int(seed),
         shape=_pick(block.networks, network, f"{scale}.networks"),
         schedule=_pick(block.protocols, protocol, f"{scale}.protocols"),
-        head=block.gaussian_head,
-        loss=_pick(block.train, method, f"{scale}.train"),
+        loss={name: parameters[name] for name in loss_parameters(method)},
+        head={name: parameters[name] for name in HEAD_PARAMETERS[METHODS[method].head]},
     )
 
 
@@ -261,13 +133,8 @@ def task(scale, known):
 
 def _pick(mapping, key, what):
     if key not in mapping:
-        raise ValueError(f"unknown {what}: {key!r}{_hint(key, mapping)}")
+        raise ValueError(f"unknown {what}: {key!r}{hint(key, mapping)}")
     return mapping[key]
-
-
-def _hint(word, known):
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f"; expected one of {sorted(known)}"
 
 
 def _lines(error):
@@ -278,4 +145,8 @@ def _lines(error):
         elif item["type"] == "extra_forbidden":
             yield f"{place}: no such key (found value {item['input']!r})"
         else:
-            yield f"{place} = {item['input']!r}: {item['msg']}" if not isinstance(item["input"], dict) else f"{place}: {item['msg']}"
+            yield (
+                f"{place} = {item['input']!r}: {item['msg']}"
+                if not isinstance(item["input"], dict)
+                else f"{place}: {item['msg']}"
+            )

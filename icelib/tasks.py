@@ -70,7 +70,10 @@ def divide(task):
     test_images, test_labels = _select(task.known.test)
     if labels is None or test_labels is None:
         raise ValueError(f"known data set {task.known.train.set!r} or {task.known.test.set!r} has no labels")
-    classes = [str(name) for name in task.known.train.classes or data.about(task.known.train.set)["classes"] or np.unique(labels)]
+    classes = [
+        str(name)
+        for name in task.known.train.classes or data.about(task.known.train.set)["classes"] or np.unique(labels)
+    ]
     outliers = {name: _sample(name, _select(part)[0], task.outlier_images) for name, part in task.outliers.items()}
     auxiliary, _ = _select(task.auxiliary)
 
@@ -78,13 +81,22 @@ def divide(task):
     unseen = np.array([image.tobytes() not in tested for image in auxiliary])
     auxiliary = auxiliary[unseen]
 
-    known_order, auxiliary_order = _draw("known").permutation(len(images)), _draw("auxiliary").permutation(len(auxiliary))
+    known_order, auxiliary_order = (
+        _draw("known").permutation(len(images)),
+        _draw("auxiliary").permutation(len(auxiliary)),
+    )
     known_held, auxiliary_held = (round(task.validation_share * len(x)) for x in (images, auxiliary))
     if not (known_held and auxiliary_held):
-        raise ValueError(f"validation_share = {task.validation_share} of {len(images)} known and {len(auxiliary)} auxiliary images leaves none to validate on")
+        raise ValueError(
+            f"validation_share = {task.validation_share} of {len(images)} known and {len(auxiliary)} auxiliary images leaves none to validate on"
+        )
     held, kept = known_order[:known_held], known_order[known_held:]
     parts = {
-        "train": {"known": images[kept], "labels": labels[kept], "outliers": auxiliary[auxiliary_order[auxiliary_held:]]},
+        "train": {
+            "known": images[kept],
+            "labels": labels[kept],
+            "outliers": auxiliary[auxiliary_order[auxiliary_held:]],
+        },
         "validation": {
             "known": images[held],
             "labels": labels[held],
@@ -97,8 +109,15 @@ def divide(task):
         "title": task.title,
         "classes": classes,
         "auxiliary_dropped": int((~unseen).sum()),
-        "images": {part: {name: len(x) for name, x in arrays.items() if name != "labels"} for part, arrays in parts.items()},
-        "sources": {name: data.about(name)["source"] for name in dict.fromkeys(p.set for p in (task.known.train, task.known.test, task.auxiliary, *task.outliers.values()))},
+        "images": {
+            part: {name: len(x) for name, x in arrays.items() if name != "labels"} for part, arrays in parts.items()
+        },
+        "sources": {
+            name: data.about(name)["source"]
+            for name in dict.fromkeys(
+                p.set for p in (task.known.train, task.known.test, task.auxiliary, *task.outliers.values())
+            )
+        },
     }
     return parts, about
 
@@ -114,7 +133,9 @@ def _select(part):
     numbers = []
     for wanted in part.classes:
         if wanted not in names and wanted not in labels:
-            raise ValueError(f"data set {part.set!r} has no class {wanted!r}; expected one of {names or np.unique(labels).tolist()}")
+            raise ValueError(
+                f"data set {part.set!r} has no class {wanted!r}; expected one of {names or np.unique(labels).tolist()}"
+            )
         numbers.append(names.index(wanted) if wanted in names else wanted)
     chosen = np.isin(labels, numbers)
     place = {number: i for i, number in enumerate(numbers)}

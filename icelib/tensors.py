@@ -57,9 +57,13 @@ def load(path, device="cpu"):
     except FileNotFoundError:
         raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
     except Exception as error:  # safetensors has an exception type of its own
-        raise ValueError(f"{paths.relative(path)} cannot be read: {error or type(error).__name__}; remove it and run `dvc repro`") from error
+        raise ValueError(
+            f"{paths.relative(path)} cannot be read: {error or type(error).__name__}; remove it and run `dvc repro`"
+        ) from error
     if _digest(tensors) != metadata["sha256"]:
-        raise ValueError(f"{paths.relative(path)} is damaged: its tensors do not match their SHA-256; remove it and run `dvc repro`")
+        raise ValueError(
+            f"{paths.relative(path)} is damaged: its tensors do not match their SHA-256; remove it and run `dvc repro`"
+        )
     return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata["about"]
 
 

@@ -23,7 +23,10 @@ def tiny_params(folder):
         "methods": ["plain", "ice"],
         "seeds": ["0"],
         "datasets": ["gaussian"],
-        "own_datasets": {"digits-train": {"path": str(folder / "train.npz")}, "digits-test": {"path": str(folder / "test.npz")}},
+        "own_datasets": {
+            "digits-train": {"path": str(folder / "train.npz")},
+            "digits-test": {"path": str(folder / "test.npz")},
+        },
         "tiny": {
             "known": {
                 "few": {
@@ -35,7 +38,10 @@ def tiny_params(folder):
                     },
                     "auxiliary": {"set": "digits-train", "classes": [6, 7]},
                     "validation_share": 0.1,
-                    "outliers": {"digits-89": {"set": "digits-test", "classes": [8, 9]}, "gaussian": {"set": "gaussian"}},
+                    "outliers": {
+                        "digits-89": {"set": "digits-test", "classes": [8, 9]},
+                        "gaussian": {"set": "gaussian"},
+                    },
                     "mean_over": ["digits-89", "gaussian"],
                     "outlier_images": 100,
                 }
@@ -54,8 +60,11 @@ def tiny_params(folder):
                     "precision": "float32",
                 }
             },
-            "gaussian_head": {"mean_scale": 0.5, "covariance_scale": 0.1},
-            "train": {"plain": {}, "oe": {"weight": 0.5}, "ice": {"weight": 0.1}},
+            "train": {
+                "plain": {},
+                "oe": {"weight": 0.5},
+                "ice": {"weight": 0.1, "mean_scale": 0.5, "covariance_scale": 0.1},
+            },
             "detectors": {"odin_temperature": 1000.0, "odin_noise": 0.0014},
             "bootstrap": 20,
         },
@@ -69,7 +78,13 @@ class Project:
         self.root = root
         # the copy's code and folders, whatever is installed; a caller's git or terminal must not matter
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "ICELIB_", "DVC_"))}
-        self.environment |= {"PYTHONPATH": str(root), "ICELIB_ROOT": str(root), "DVC_NO_ANALYTICS": "true", "DVC_GLOBAL_CONFIG_DIR": str(root / ".none"), "DVC_SYSTEM_CONFIG_DIR": str(root / ".none")}
+        self.environment |= {
+            "PYTHONPATH": str(root),
+            "ICELIB_ROOT": str(root),
+            "DVC_NO_ANALYTICS": "true",
+            "DVC_GLOBAL_CONFIG_DIR": str(root / ".none"),
+            "DVC_SYSTEM_CONFIG_DIR": str(root / ".none"),
+        }
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
     @property
@@ -82,8 +97,15 @@ class Project:
 
     def start(self, *command, cwd=None, **options):
         return subprocess.Popen(
-            command, cwd=cwd or self.root, env=self.environment, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **options,
+            command,
+            cwd=cwd or self.root,
+            env=self.environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **options,
         )
 
     def call(self, *command, cwd=None, check=True):
@@ -96,7 +118,11 @@ class Project:
         return self.call(sys.executable, "-m", f"icelib.{module}", *map(str, arguments), **options)
 
     def bytes(self, pattern):
-        return {str(path.relative_to(self.root)): path.read_bytes() for path in sorted(self.root.glob(pattern)) if path.is_file()}
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for path in sorted(self.root.glob(pattern))
+            if path.is_file()
+        }
 
 
 def make_project(root):
@@ -104,7 +130,9 @@ def make_project(root):
     from sklearn.datasets import load_digits
 
     for name in ("icelib", "notebooks"):
-        shutil.copytree(SOURCE / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "code", ".ipynb_checkpoints"))
+        shutil.copytree(
+            SOURCE / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "code", ".ipynb_checkpoints")
+        )
     for name in (".gitignore", ".dvcignore", "dvc.yaml"):
         shutil.copy(SOURCE / name, root / name)
     (root / "figures").mkdir()

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from icelib import data, paths, sources, synthetic
+from icelib import images as image_files
 from icelib.sources import Npm, SourceError, Web, archive
 
 
@@ -39,7 +40,10 @@ def test_cifar10_reads_the_official_binary_format(tmp_path):
     x, y = images(60), np.arange(60) % 10
     records = [bytes([label]) + image.transpose(2, 0, 1).tobytes() for image, label in zip(x, y, strict=True)]
     names = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
-    tar(tmp_path / "c.tar.gz", {f"cifar-10-batches-bin/{n}": b"".join(records[10 * i : 10 * i + 10]) for i, n in enumerate(names)})
+    tar(
+        tmp_path / "c.tar.gz",
+        {f"cifar-10-batches-bin/{n}": b"".join(records[10 * i : 10 * i + 10]) for i, n in enumerate(names)},
+    )
     found = data.read_cifar10((tmp_path / "c.tar.gz", Web("", "")))
     assert np.array_equal(found["train"][0], x[:50]) and np.array_equal(found["train"][1], y[:50])
     assert np.array_equal(found["test"][0], x[50:]) and np.array_equal(found["test"][1], y[50:])
@@ -66,13 +70,22 @@ def test_mnist_is_padded_and_grey_from_both_sources(tmp_path):
     for name, array in (("i.gz", x), ("l.gz", y)):
         (tmp_path / name).write_bytes(gzip.compress(header(array)))
     web = data.read_mnist((tmp_path / "i.gz", Web("", "")), (tmp_path / "l.gz", Web("", "")))["test"]
-    tar(tmp_path / "m.tgz", {"package/data/t10k-images-idx3-ubyte": header(x), "package/data/t10k-labels-idx1-ubyte": header(y)})
+    tar(
+        tmp_path / "m.tgz",
+        {"package/data/t10k-images-idx3-ubyte": header(x), "package/data/t10k-labels-idx1-ubyte": header(y)},
+    )
     npm = data.read_mnist(*[(tmp_path / "m.tgz", Npm("", "", ""))] * 2)["test"]
     for found, labels in (web, npm):
-        assert np.array_equal(found[:, 2:30, 2:30, 1], x) and found.sum() == 3 * x.sum(dtype=int) and np.array_equal(labels, y)
+        assert (
+            np.array_equal(found[:, 2:30, 2:30, 1], x)
+            and found.sum() == 3 * x.sum(dtype=int)
+            and np.array_equal(labels, y)
+        )
 
 
-@pytest.mark.parametrize("make", [synthetic.gaussian, synthetic.rademacher, synthetic.blobs, synthetic.digits, synthetic.photographs])
+@pytest.mark.parametrize(
+    "make", [synthetic.gaussian, synthetic.rademacher, synthetic.blobs, synthetic.digits, synthetic.photographs]
+)
 def test_made_outliers_are_images_and_the_same_each_time(make):
     found, _ = make()["test"]
     assert found.dtype == np.uint8 and found.shape[1:] == (32, 32, 3) and len(found) >= 1200
@@ -173,11 +186,11 @@ def test_own_folder_is_resized_and_its_subfolders_are_classes(root):
         path = root / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((50, 80, 3), 40 * i, np.uint8)).save(path)
-    found, labels, classes = data.read_own(root / "photos")
+    found, labels, classes = image_files.read_own(root / "photos")
     assert classes == ["ants", "cats"] and labels.tolist() == [0, 1, 1]  # in order of path: ants/a, cats/a, cats/b
     assert found.shape == (3, 32, 32, 3) and found[:, 0, 0, 0].tolist() == pytest.approx([40, 80, 0], abs=2)
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(root / "photos" / "loose.png")
-    assert data.read_own(root / "photos")[1] is None
+    assert image_files.read_own(root / "photos")[1] is None
 
 
 @pytest.mark.parametrize(
@@ -187,7 +200,10 @@ def test_own_folder_is_resized_and_its_subfolders_are_classes(root):
         ({"images": np.zeros((3, 28, 28, 3), np.uint8)}, r"uint8 \(3, 28, 28, 3\), expected uint8 \(N, 32, 32, 3\)"),
         ({"images": np.zeros((3, 32, 32, 3))}, r"float64 \(3, 32, 32, 3\), expected uint8"),
         ({"images": np.zeros((0, 32, 32, 3), np.uint8)}, "N ≥ 1"),
-        ({"images": images(3), "labels": np.zeros(2, int)}, r"labels are int64 \(2,\), expected integers ≥ 0 of shape \(3,\)"),
+        (
+            {"images": images(3), "labels": np.zeros(2, int)},
+            r"labels are int64 \(2,\), expected integers ≥ 0 of shape \(3,\)",
+        ),
         ({"images": images(3), "labels": np.zeros(3)}, "labels are float64"),
         ({"images": images(3), "labels": np.array([0, -1, 2])}, "labels are int64"),
         ({"images": np.array([{}], dtype=object)}, "not a readable .npz file"),

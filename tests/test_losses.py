@@ -105,7 +105,9 @@ def test_ice_is_the_weighted_sum_of_eq_0_15(logits):
     known, labels, outlier = logits
     h, g = -known.abs(), -outlier.abs() - 0.01
     terms = losses.ice(h, labels, g, weight=0.3)
-    expected = torch.nn.functional.cross_entropy(h, labels) + 0.3 * (losses.ice_id(h, labels).mean() + losses.ice_ood(g).mean())
+    expected = torch.nn.functional.cross_entropy(h, labels) + 0.3 * (
+        losses.ice_id(h, labels).mean() + losses.ice_ood(g).mean()
+    )
     close(sum(terms.values()), expected)
 
 

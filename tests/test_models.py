@@ -11,13 +11,17 @@ def test_wide_resnet_34_10_is_the_published_network():
     network = models.Classifier(backbone, models.LinearHead(backbone.features, 10))
     assert backbone.features == 640
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(46.2e6, rel=2e-3)
-    assert sum(isinstance(m, torch.nn.Conv2d) and m.kernel_size != (1, 1) for m in network.modules()) == 31  # 6n + 1, n = 5
+    assert (
+        sum(isinstance(m, torch.nn.Conv2d) and m.kernel_size != (1, 1) for m in network.modules()) == 31
+    )  # 6n + 1, n = 5
 
 
 def test_wide_resnet_40_2_has_the_published_size():
     backbone = models.WideResNet(40, 2)
     network = models.Classifier(backbone, models.LinearHead(backbone.features, 10))
-    assert sum(p.numel() for p in network.parameters()) == pytest.approx(2.2e6, rel=2e-2)  # Zagoruyko & Komodakis, table 4
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(
+        2.2e6, rel=2e-2
+    )  # Zagoruyko & Komodakis, table 4
 
 
 @pytest.mark.parametrize("depth", [0, 4, 9, 35])
@@ -55,7 +59,9 @@ def test_gaussian_head_softmax_is_a_linear_softmax():
     gaussian = head()
     z = torch.randn(9, 6, dtype=torch.float64)
     precision = torch.linalg.inv(gaussian.L @ gaussian.L.T)
-    linear = 2 * z @ precision @ gaussian.means.T - torch.einsum("ki,ij,kj->k", gaussian.means, precision, gaussian.means)
+    linear = 2 * z @ precision @ gaussian.means.T - torch.einsum(
+        "ki,ij,kj->k", gaussian.means, precision, gaussian.means
+    )
     torch.testing.assert_close(gaussian(z).softmax(1), linear.softmax(1), rtol=0, atol=1e-10)
 
 

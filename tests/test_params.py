@@ -50,8 +50,18 @@ SCHEDULE = ("tiny", "protocols", "scratch")
 @pytest.mark.parametrize(
     ("keys", "to", "message"),
     [
-        (("tiny", "train", "ice", "weight"), -0.1, r"params.yaml: tiny: .*train.ice.weight = -0.1: expected a number ≥ 0"),
+        (
+            ("tiny", "train", "ice", "weight"),
+            -0.1,
+            r"params.yaml: tiny: .*train.ice.weight = -0.1: expected a number ≥ 0",
+        ),
         (("tiny", "train", "ice", "wieght"), 0.1, r"train.ice.wieght: no such parameter \(did you mean 'weight'\?\)"),
+        (("tiny", "train", "ice", "mean_scale"), 0.0, r"train.ice.mean_scale = 0.0: expected a number > 0"),
+        (
+            ("tiny", "train", "oe", "mean_scale"),
+            0.5,
+            r"train.oe.mean_scale: no such parameter; expected one of \['weight'\]",
+        ),
         (("tiny", "train", "icee"), {}, r"train.icee: no such method \(did you mean 'ice'\?\)"),
         (("tiny", "train", "ice", "weight"), "high", r"tiny.train.ice.weight = 'high': .*number"),
         (("tiny", "train", "ice", "weight"), float("nan"), r"tiny.train.ice.weight = nan: .*finite"),
@@ -107,7 +117,9 @@ def test_unknown_runs(write, run, message):
         params.run(*run)
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "expected a mapping"), ("", "expected a mapping")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "not valid YAML"), ("- 1", "expected a mapping"), ("", "expected a mapping")]
+)
 def test_files_that_are_no_parameters(write, text, message):
     paths.PARAMS.write_text(text)
     with pytest.raises(ValueError, match=message):

@@ -1,6 +1,7 @@
 """The training engine: resuming, reproducing, stopping, and what it writes."""
 
 import json
+import os
 import resource
 import signal
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from icelib import batches, params, paths, tasks, tensors, training
+from icelib import batches, engine, params, paths, schema, tasks, tensors, training
 from icelib.methods import METHODS
 from tests.conftest import RUN
 
@@ -38,9 +39,10 @@ def test_training_learns_the_tiny_task(inside):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_takes_steps(inside, method):
-    run = params.run(*RUN, "plain", 0).model_copy(update={"method": method, "loss": {}})
-    run = run.model_copy(update={"loss": {"energy": {"weight": 0.1, "margin_known": -5.0, "margin_outlier": -1.0}, "plain": {}}.get(method, {"weight": 0.1})})
-    terms = training.Engine(run, small_data(), 6, CPU).epoch(0)
+    values = inside.params
+    values["tiny"]["train"]["energy"] = {"weight": 0.1, "margin_known": -5.0, "margin_outlier": -1.0}
+    inside.params = values
+    terms = engine.Engine(params.run(*RUN, method, 0), small_data(), 6, CPU).epoch(0)
     assert len(terms) >= 1 and all(np.isfinite(value) for value in terms.values())
 
 
@@ -50,34 +52,36 @@ def test_interrupted_training_ends_in_the_same_weights(inside, monkeypatch):
     expected = paths.checkpoint(run).read_bytes()
     paths.checkpoint(run).unlink()
 
-    real, calls = training.Engine.epoch, []
+    real, calls = engine.Engine.epoch, []
 
-    def interrupted(engine, number):
+    def interrupted(self, number):
         calls.append(number)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(engine, number)
+        return real(self, number)
 
-    monkeypatch.setattr(training.Engine, "epoch", interrupted)
+    monkeypatch.setattr(engine.Engine, "epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         training.train(run)
     assert not paths.checkpoint(run).exists(), "an unfinished run has no checkpoint"
     again = training.train(run)
     assert calls == [0, 1, 2, 2], "it goes on from the last finished epoch"
     assert paths.checkpoint(run).read_bytes() == expected
-    drop = lambda history: [{k: v for k, v in epoch.items() if k not in ("seconds", "images_per_second")} for epoch in history]
+    drop = lambda history: [
+        {k: v for k, v in epoch.items() if k not in ("seconds", "images_per_second")} for epoch in history
+    ]
     assert drop(again) == drop(whole)
     assert not list(paths.RESUME.glob("*/state*")), "the state is removed once the run is complete"
 
 
 def test_state_of_other_parameters_is_not_used(inside, monkeypatch):
     run = a_run(epochs=2)
-    real = training.Engine.epoch
-    monkeypatch.setattr(training.Engine, "epoch", lambda engine, number: real(engine, number) if number == 0 else 1 / 0)
+    real = engine.Engine.epoch
+    monkeypatch.setattr(engine.Engine, "epoch", lambda self, number: real(self, number) if number == 0 else 1 / 0)
     with pytest.raises(ZeroDivisionError):
         training.train(run)
     numbers = []
-    monkeypatch.setattr(training.Engine, "epoch", lambda engine, number: numbers.append(number) or real(engine, number))
+    monkeypatch.setattr(engine.Engine, "epoch", lambda self, number: numbers.append(number) or real(self, number))
     training.train(a_run(epochs=2, learning_rate=0.05))
     assert numbers == [0, 1]
 
@@ -99,7 +103,9 @@ def test_kill_9_in_mid_run_then_the_same_command(ready):
     values["tiny"]["protocols"]["scratch"]["epochs"] = 8
     ready.params = values
     parts = dict(zip(("scale", "known", "network", "protocol", "method", "seed"), (*RUN, "ice", "0"), strict=True))
-    arguments = ["run", "notebooks/02_training.ipynb", "reports/r.ipynb"] + [x for item in parts.items() for x in ("-p", *item)]
+    arguments = ["run", "notebooks/02_training.ipynb", "reports/r.ipynb"] + [
+        x for item in parts.items() for x in ("-p", *item)
+    ]
     checkpoint = ready.root / "checkpoints" / "tiny" / "few-wideresnet-scratch-ice-0.safetensors"
 
     ready.python("notebooks", *arguments)
@@ -110,8 +116,6 @@ def test_kill_9_in_mid_run_then_the_same_command(ready):
     deadline = time.monotonic() + 120
     while not list(ready.root.glob(".resume/*/state.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    import os
-
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not checkpoint.exists()
@@ -124,7 +128,9 @@ def test_kill_9_in_mid_run_then_the_same_command(ready):
 
 def test_loss_that_is_not_finite_stops_with_its_place(inside):
     run = a_run("ice", learning_rate=1e30, clip=1e30, shape="steps")
-    with pytest.raises(training.DivergedError, match=r"epoch 1 of 2, step \d+ of \d+: cross_entropy = .*, ice_id = .*, ice_ood = "):
+    with pytest.raises(
+        engine.DivergedError, match=r"epoch 1 of 2, step \d+ of \d+: cross_entropy = .*, ice_id = .*, ice_ood = "
+    ):
         training.train(run)
     assert not paths.checkpoint(run).exists()
 
@@ -135,7 +141,10 @@ def test_two_processes_do_not_train_the_same_run(inside, monkeypatch):
 
     monkeypatch.setattr(training, "LOCK_PATIENCE", 0.1)
     (paths.RESUME / run.digest).mkdir(parents=True)
-    with FileLock(paths.RESUME / run.digest / "lock"), pytest.raises(RuntimeError, match=f"another process is training run {run.name}"):
+    with (
+        FileLock(paths.RESUME / run.digest / "lock"),
+        pytest.raises(RuntimeError, match=f"another process is training run {run.name}"),
+    ):
         training.train(run)
 
 
@@ -232,7 +241,9 @@ def test_unknown_classes_are_named(inside):
     with pytest.raises(ValueError, match="data set 'digits-train' has no class 77"):
         tasks.divide(task.model_copy(update={"auxiliary": task.auxiliary.model_copy(update={"classes": [77]})}))
     with pytest.raises(ValueError, match="'gaussian' has no labels"):
-        tasks.divide(task.model_copy(update={"auxiliary": task.auxiliary.model_copy(update={"set": "gaussian", "classes": [1]})}))
+        tasks.divide(
+            task.model_copy(update={"auxiliary": task.auxiliary.model_copy(update={"set": "gaussian", "classes": [1]})})
+        )
 
 
 def test_augmented_images_are_crops_and_mirrors():
@@ -254,8 +265,17 @@ def test_every_image_is_drawn_equally_often():
 
 def test_schedules():
     shape = lambda name, **extra: a_schedule.model_copy(update={"shape": name, **extra})
-    a_schedule = params.Schedule(epochs=1, known_batch=1, outlier_batch=1, learning_rate=1.0, shape="cosine", momentum=0.9, weight_decay=0.0, clip=1.0)
-    factor = training.learning_rate_factor
+    a_schedule = schema.Schedule(
+        epochs=1,
+        known_batch=1,
+        outlier_batch=1,
+        learning_rate=1.0,
+        shape="cosine",
+        momentum=0.9,
+        weight_decay=0.0,
+        clip=1.0,
+    )
+    factor = engine.learning_rate_factor
     steps = shape("steps", milestones=[0.5, 0.75])
     assert [factor(steps, p) for p in (0, 0.49, 0.5, 0.75)] == pytest.approx([1, 1, 0.1, 0.01])
     assert [factor(shape("cosine"), p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
@@ -266,10 +286,10 @@ def test_the_engines_optimizer_is_torchs_on_the_objective(inside):
     """One step equals SGD with Nesterov momentum on the sum of the terms, without decay on the head."""
     run = a_run("ice", shape="steps", milestones=[], clip=1e9)
     run = run.model_copy(update={"shape": run.shape.model_copy(update={"dropout": 0.0})})
-    engine = training.Engine(run, small_data(), 6, CPU)
-    before = {name: p.detach().clone() for name, p in engine.model.named_parameters()}
-    engine.step(torch.arange(20), torch.arange(20), 0.1, torch.Generator().manual_seed(0))
-    for name, p in engine.model.named_parameters():
+    trained = engine.Engine(run, small_data(), 6, CPU)
+    before = {name: p.detach().clone() for name, p in trained.model.named_parameters()}
+    trained.step(torch.arange(20), torch.arange(20), 0.1, torch.Generator().manual_seed(0))
+    for name, p in trained.model.named_parameters():
         decay = 0.0 if name.startswith("head") else run.schedule.weight_decay
         gradient = p.grad + decay * before[name]
         torch.testing.assert_close(p.detach(), before[name] - 0.1 * 1.9 * gradient, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,176 @@
+"""One network, its optimiser and its data, advanced epoch by epoch."""
+
+import math
+import os
+
+import numpy as np
+import torch
+from tqdm import tqdm as standard_tqdm
+from tqdm.auto import tqdm
+
+from icelib import batches, hardware, models
+from icelib.methods import METHODS
+
+CHECK_EVERY = 25  # steps between looks at the losses, which make the host wait for the device
+
+
+class DivergedError(RuntimeError):
+    """A loss was not finite."""
+
+
+class Engine:
+    """A network, its optimiser and its data, advanced one epoch at a time.
+
+    Every random choice of an epoch follows from the seed and the epoch's number alone, so that
+    an interrupted run needs no state of random generators.
+
+    Parameters
+    ----------
+    run : params.Run
+    data : dict of str to Tensor
+        The training part of a task.
+    classes : int
+        K.
+    device : torch.device
+    """
+
+    def __init__(self, run, data, classes, device):
+        self.run, self.device = run, device
+        self.method = METHODS[run.method]
+        self.precision = hardware.choose_precision(run.schedule.precision, device)
+        self.known = batches.Images(data["known"], device)
+        self.labels = data["labels"].to(device)
+        self.outliers = batches.Images(data["outliers"], device) if self.method.outliers else None
+        self.known_batch = min(run.schedule.known_batch, len(self.known))
+        self.steps = len(self.known) // self.known_batch
+        self.images_per_epoch = self.steps * (self.known_batch + (run.schedule.outlier_batch if self.outliers else 0))
+        torch.manual_seed(run.seed)
+        model = models.build(run.network, run.shape.model_dump(), self.method.head, classes, run.head)
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.optimizer = self._optimizer()
+
+    def _optimizer(self):
+        schedule, head = self.run.schedule, self.model.head
+        # decay would pull the Gaussian head's means and covariance, which are no weights, to zero
+        free = list(head.parameters()) if isinstance(head, models.GaussianHead) else []
+        decayed = [p for p in self.model.parameters() if not any(p is q for q in free)]
+        groups = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+        return torch.optim.SGD(
+            groups,
+            lr=schedule.learning_rate,
+            momentum=schedule.momentum,
+            weight_decay=schedule.weight_decay,
+            nesterov=schedule.momentum > 0,
+        )
+
+    def epoch(self, number):
+        """Train for one epoch (numbered from 0); return the mean of each loss term."""
+        generator = torch.Generator(self.device).manual_seed(_mix(self.run.seed, number))
+        torch.manual_seed(_mix(self.run.seed, number) + 1)  # of dropout
+        known_order = self.known.order(self.steps * self.known_batch, generator)
+        outlier_batch = self.run.schedule.outlier_batch
+        outlier_order = self.outliers.order(self.steps * outlier_batch, generator) if self.outliers else None
+        names, seen = None, []
+        with _progress(self.run, number, self.steps) as bar:
+            for step in range(self.steps):
+                index = known_order[step * self.known_batch : (step + 1) * self.known_batch]
+                outlier_index = (
+                    None if outlier_order is None else outlier_order[step * outlier_batch : (step + 1) * outlier_batch]
+                )
+                factor = learning_rate_factor(
+                    self.run.schedule, (number * self.steps + step) / (self.run.schedule.epochs * self.steps)
+                )
+                terms = self.step(index, outlier_index, self.run.schedule.learning_rate * factor, generator)
+                names = names or list(terms)
+                seen.append(torch.stack(list(terms.values())))
+                bar.update()
+                if (step + 1) % CHECK_EVERY == 0 or step + 1 == self.steps:
+                    self._check(number, step, names, seen)
+                    bar.set_postfix_str(f"loss {seen[-1].sum():.3f}", refresh=False)
+        return dict(zip(names, torch.stack(seen).mean(0).tolist(), strict=True))
+
+    def step(self, index, outlier_index, learning_rate, generator):
+        """Take one step of the optimiser; return the detached loss terms."""
+        self.model.train()
+        x = self.known.augmented(index, generator)
+        if outlier_index is not None:
+            # one pass over known and outlier images, so that both share batch statistics
+            x = torch.cat([x, self.outliers.augmented(outlier_index, generator)])
+        x = models.normalize(x).to(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            logits = self.model(x)
+        terms = self.method.loss(logits[: len(index)], self.labels[index], logits[len(index) :], **self.run.loss)
+        self.optimizer.zero_grad()
+        sum(terms.values()).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.schedule.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _check(self, number, step, names, seen):
+        recent = torch.stack(seen[-CHECK_EVERY:])  # (steps, terms)
+        bad = (~recent.isfinite()).any(1).nonzero()
+        if len(bad):
+            first = len(seen) - len(recent) + int(bad[0])
+            terms = ", ".join(f"{name} = {float(value):g}" for name, value in zip(names, seen[first], strict=True))
+            raise DivergedError(
+                f"run {self.run.name}: loss is not finite at epoch {number + 1} of {self.run.schedule.epochs}, "
+                f"step {first + 1} of {self.steps}: {terms}; try a smaller learning rate, weight or clip"
+            )
+
+    def state(self):
+        """Tensors from which training can go on: weights and momenta."""
+        momenta = {
+            f"momentum.{name}": self.optimizer.state[parameter]["momentum_buffer"]
+            for name, parameter in self.model.named_parameters()
+            if "momentum_buffer" in self.optimizer.state[parameter]
+        }
+        return {f"model.{name}": value for name, value in self.model.state_dict().items()} | momenta
+
+    def load_state(self, state):
+        """Take over what `state` returned."""
+        self.model.load_state_dict(
+            {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+        )
+        for name, parameter in self.model.named_parameters():
+            if f"momentum.{name}" in state:
+                momentum = torch.empty_like(parameter).copy_(state[f"momentum.{name}"])
+                self.optimizer.state[parameter]["momentum_buffer"] = momentum
+
+
+def learning_rate_factor(schedule, progress):
+    """Learning rate as a share of the initial (one-cycle: largest) one.
+
+    Parameters
+    ----------
+    schedule : params.Schedule
+    progress : float
+        Share of all steps that are done, in 0…1.
+
+    Returns
+    -------
+    float
+        ``steps``: a tenth after each milestone. ``cosine``: (1 + cos π progress)/2.
+        ``onecycle``: up linearly over the first quarter, then down linearly to zero.
+    """
+    if schedule.shape == "steps":
+        return 0.1 ** sum(progress >= milestone for milestone in schedule.milestones)
+    if schedule.shape == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * progress))
+    return min(progress / 0.25, (1 - progress) / 0.75)
+
+
+def _progress(run, number, steps):
+    """Progress bar of an epoch; in the terminal if a pipeline hands one on, else where output goes."""
+    label = f"{run.name} epoch {number + 1}/{run.schedule.epochs}"
+    terminal = os.environ.get("ICELIB_TERMINAL")
+    if terminal is None:
+        return tqdm(total=steps, desc=label, leave=False, mininterval=0.5)
+    stream = open(terminal, "w") if terminal else None
+    return standard_tqdm(total=steps, desc=label, leave=True, mininterval=0.5, file=stream, disable=stream is None)
+
+
+def _mix(seed, epoch):
+    """A different seed for every pair: seeds and epochs beside each other share no random numbers."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

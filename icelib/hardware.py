@@ -1,0 +1,36 @@
+"""What the machine can do, and how it is named in results."""
+
+import platform
+
+import torch
+
+
+def choose_precision(wish, device):
+    """Return the backbone's number type: what is wished, or bfloat16 where the hardware computes in it.
+
+    The choice depends on what the device can do, never on a timing, so that it is reproducible.
+    """
+    if wish != "auto":
+        return getattr(torch, wish)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    capable = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if capable and _has_bf16_instructions() else torch.float32
+
+
+def _has_bf16_instructions():
+    capability = torch.backends.cpu.get_cpu_capability()
+    return capability.startswith("SVE") or (capability == "AVX512" and torch.cpu._is_avx512_bf16_supported())
+
+
+def describe(device, precision):
+    """Return what besides the configuration may change the last digits of a result."""
+    return {
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()} CPU, {torch.backends.cpu.get_cpu_capability()}",
+        "threads": torch.get_num_threads(),
+        "precision": str(precision).removeprefix("torch."),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,69 @@
+"""Images that a user brings: an ``.npz`` file or a folder."""
+
+import numpy as np
+from PIL import Image
+
+from icelib import paths
+
+
+def read_own(path):
+    """Read a user's ``.npz`` or image folder: (images, labels or None, class names)."""
+    if path.is_dir():
+        return _read_folder(path)
+    images, labels = read_npz(path)
+    return images, labels, []
+
+
+def read_npz(path):
+    """Read and check an ``.npz`` of images; nothing in it is ever unpickled.
+
+    Returns
+    -------
+    images : ndarray of uint8, shape (N, 32, 32, 3)
+    labels : ndarray of int64, shape (N,), or None
+
+    Raises
+    ------
+    ValueError
+        Names the file, what was found and what was expected.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files if key in ("images", "labels")}
+    except FileNotFoundError:
+        raise ValueError(f"{paths.relative(path)} is missing") from None
+    except Exception as error:  # zipfile and numpy raise a dozen kinds for damaged files
+        raise ValueError(f"{paths.relative(path)} is not a readable .npz file: {error}") from error
+    images, labels = arrays.get("images"), arrays.get("labels")
+    if images is None:
+        raise ValueError(f"{paths.relative(path)} has no array 'images'")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3) or not len(images):
+        raise ValueError(
+            f"{paths.relative(path)}: images are {images.dtype} {images.shape}, expected uint8 (N, 32, 32, 3), N ≥ 1"
+        )
+    if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0):
+        raise ValueError(
+            f"{paths.relative(path)}: labels are {labels.dtype} {labels.shape}, expected integers ≥ 0 of shape ({len(images)},)"
+        )
+    return images, labels if labels is None else labels.astype(np.int64)
+
+
+def _read_folder(folder):
+    from torchvision.datasets.folder import IMG_EXTENSIONS  # slow to import
+    from torchvision.transforms import v2
+
+    shrink = v2.Compose([v2.Resize(32, antialias=True), v2.CenterCrop(32)])
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+    if not files:
+        raise ValueError(f"{folder} holds no images ({', '.join(IMG_EXTENSIONS)})")
+    images = []
+    for path in files:
+        try:
+            images.append(np.asarray(shrink(Image.open(path).convert("RGB"))))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path} is not a readable image: {error}") from error
+    names = [path.relative_to(folder).parts[0] for path in files]
+    if any(path.parent == folder for path in files):
+        return np.stack(images), None, []  # classes only where every image lies in a class's folder
+    classes = sorted(set(names))
+    return np.stack(images), np.array([classes.index(name) for name in names]), classes

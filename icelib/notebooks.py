@@ -1,0 +1,110 @@
+"""Notebooks in the pipeline: run through papermill, make reports deterministic, export code.
+
+``python -m icelib.notebooks code NOTEBOOK OUT.py`` writes the code cells alone, so that stages can
+depend on them and not on prose. ``python -m icelib.notebooks run NOTEBOOK REPORT [-p NAME VALUE]…``
+executes a notebook into a report.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+
+from icelib import cli, paths
+from icelib.files import replacing, write_bytes
+
+
+def code(notebook, out):
+    """Write the code cells of a notebook, and nothing else of it, as a Python file."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    text = "\n\n".join(f"# %%\n{cell.source}" for cell in cells if cell.cell_type == "code")
+    write_bytes(out, (text + "\n").encode())
+
+
+def run(notebook, report, parameters):
+    """Execute a notebook with papermill and write it, scrubbed, to `report` if no cell failed.
+
+    Parameters
+    ----------
+    notebook, report : path-like
+    parameters : dict of str to str
+
+    Raises
+    ------
+    SystemExit
+        If a cell raised, with its error in one line; the notebook up to there goes to ``scratch/``.
+    """
+    import papermill  # slow to import, and `code` needs none of it
+
+    # the kernel has no terminal of its own: tell it where a person may be watching
+    os.environ["ICELIB_TERMINAL"] = os.ttyname(2) if os.isatty(2) else ""
+    failed = paths.ROOT / "scratch" / f"{Path(report).stem}.failed.ipynb"
+    failed.parent.mkdir(exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            notebook, failed, parameters, kernel_name="python3", progress_bar=False, cwd=paths.NOTEBOOKS
+        )
+    except papermill.PapermillExecutionError as error:
+        sys.exit(f"error: {error.ename}: {error.evalue}\n(see {paths.relative(failed)})")
+    executed = nbformat.read(failed, as_version=4)
+    with replacing(report) as temporary:
+        nbformat.write(scrub(executed), temporary)
+    failed.unlink()
+
+
+def scrub(notebook):
+    """Remove from an executed notebook all that differs between two executions.
+
+    Timestamps and papermill's records go, cell ids become numbers, and neighbouring pieces of
+    one output stream are joined.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+
+    Returns
+    -------
+    nbformat.NotebookNode
+    """
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.pop("widgets", None)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
+    return notebook
+
+
+def _joined(outputs):
+    joined = []
+    for output in outputs:
+        output.metadata = {} if "metadata" in output else None
+        if output.metadata is None:
+            del output["metadata"]
+        if joined and output.output_type == "stream" and joined[-1].get("name") == output.name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Export or execute a notebook.")
+    parser.add_argument("action", choices=["code", "run"])
+    parser.add_argument("notebook")
+    parser.add_argument("out")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
+    options = parser.parse_args(arguments)
+    with cli.readable_errors():
+        if options.action == "code":
+            code(options.notebook, options.out)
+        else:
+            run(options.notebook, options.out, dict(options.parameters))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Figures, all in one style: PNG and PDF, readable at column width and without colour."""
+
+import io
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+
+from icelib import paths
+from icelib.files import write_bytes
+
+COLOURS = dict(
+    zip(["MSP", "ODIN", "Mahalanobis", "OE", "Energy", "ICE"], sns.color_palette("colorblind", 6), strict=True)
+)
+MARKERS = {"MSP": "P", "ODIN": "X", "Mahalanobis": "D", "OE": "o", "Energy": "s", "ICE": "^"}
+
+
+def style():
+    """Set the style of all figures."""
+    sns.set_theme(context="paper", style="ticks", font_scale=1.0)
+    matplotlib.rcParams.update(
+        {"figure.dpi": 120, "savefig.dpi": 200, "axes.spines.top": False, "axes.spines.right": False}
+    )
+
+
+def save(figure, name):
+    """Write a figure as ``figures/NAME.png`` and ``.pdf``; equal figures give equal bytes."""
+    for suffix, metadata in (
+        ("png", {"Software": None}),
+        ("pdf", {"CreationDate": None, "Producer": None, "Creator": None}),
+    ):
+        content = io.BytesIO()
+        figure.savefig(content, format=suffix, metadata=metadata, bbox_inches="tight")
+        write_bytes(paths.FIGURES / f"{name}.{suffix}", content.getvalue())
+
+
+def figure1(tables):
+    """Draw known accuracy against AUROC: the paper's points hollow, ours solid (Figure 1).
+
+    The panels have axes of their own, as the tasks differ in difficulty.
+
+    Parameters
+    ----------
+    tables : dict of str to DataFrame
+        From `tables.table2`, for each scale.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    shown = {
+        scale: table[(table.paper_known == "CIFAR10") & (table.convention == "outlier_positive")]
+        for scale, table in tables.items()
+    }
+    figure, axes = plt.subplots(1, 1 + len(shown), figsize=(3.4 * (1 + len(shown)), 3.2), layout="constrained")
+    first = next(iter(shown.values()))
+    _accuracy_auroc(axes[0], first, "paper", filled=False)
+    axes[0].set_title("paper: CIFAR-10, WideResNet-34-10")
+    for ax, (scale, table) in zip(axes[1:], shown.items(), strict=True):
+        _accuracy_auroc(ax, table[table.seeds > 0], "ours", filled=True)
+        ax.set_title(f"ours, {scale} scale:\n{next(name for name in table.known if name)}")
+    axes[0].set_ylabel("AUROC, mean over outlier sets (%)")
+    return figure
+
+
+def _accuracy_auroc(ax, table, column, filled):
+    points = table.pivot(index=["row", "protocol"], columns="metric", values=[column, "low", "high"])
+    for (row, protocol), point in points.iterrows():
+        x, y = point[column, "accuracy"], point[column, "auroc"]
+        colour = COLOURS[row]
+        if filled and np.isfinite(point["low", "auroc"]):
+            ax.plot([x, x], [point["low", "auroc"], point["high", "auroc"]], color=colour, lw=1)
+            ax.plot([point["low", "accuracy"], point["high", "accuracy"]], [y, y], color=colour, lw=1)
+        ax.plot(
+            x,
+            y,
+            MARKERS[row],
+            color=colour,
+            markerfacecolor=colour if filled else "none",
+            markersize=7,
+            markeredgewidth=1.4,
+        )
+        star = "*" if protocol == "scratch" else ""
+        ax.annotate(row + star, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
+    ax.set_xlabel("accuracy on known images (%)")
+    ax.margins(0.18)
+
+
+def history(epochs):
+    """Draw a training run: loss terms, accuracy and AUROC, and quantiles of the score by epoch.
+
+    Parameters
+    ----------
+    epochs : list of dict
+        From `training.train`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(10, 2.9), layout="constrained")
+    steps = [epoch["epoch"] for epoch in epochs]
+    for name, marker in zip(epochs[0]["loss"], "os^"):
+        axes[0].plot(steps, [epoch["loss"][name] for epoch in epochs], marker=marker, label=name.replace("_", " "))
+    axes[0].set(ylabel="weighted loss term", title="training loss")
+    axes[1].plot(steps, [100 * epoch["accuracy"] for epoch in epochs], "ko-", label="accuracy, known")
+    for (name, label), marker in zip([("outliers", "AUROC, auxiliary"), ("jigsaw", "AUROC, jigsaw")], "s^"):
+        axes[1].plot(steps, [100 * epoch["validation"][name]["auroc"] for epoch in epochs], marker=marker, label=label)
+    axes[1].set(ylabel="percent", title="validation")
+    for name, line, colour in [("known", "-", "C0"), ("outliers", "--", "C1")]:
+        quantiles = np.array([epoch["score_quantiles"][name] for epoch in epochs])  # (epochs, 7)
+        axes[2].plot(steps, quantiles[:, 3], line, marker="o", color=colour, label=f"{name}: median")
+        axes[2].fill_between(steps, quantiles[:, 1], quantiles[:, 5], color=colour, alpha=0.2, label=f"{name}: 5–95 %")
+    axes[2].set(ylabel="detection score", title="score on validation images")
+    for ax in axes:
+        ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.legend(fontsize=7)
+    return figure
+
+
+def image_grid(groups, per_row=12):
+    """Draw the first images of each group in a row of their own.
+
+    Parameters
+    ----------
+    groups : dict of str to array_like of uint8, shapes (N, 3, 32, 32)
+    per_row : int
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = plt.subplots(len(groups), 1, figsize=(7, 0.68 * len(groups)), layout="constrained")
+    for ax, (name, images) in zip(np.atleast_1d(axes), groups.items(), strict=True):
+        row = np.concatenate([np.asarray(image).transpose(1, 2, 0) for image in images[:per_row]], 1)
+        ax.imshow(row, interpolation="nearest")
+        ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+        ax.set(xticks=[], yticks=[])
+        sns.despine(ax=ax, left=True, bottom=True)
+    return figure

@@ -1,0 +1,154 @@
+"""The whole pipeline at a tiny scale, in a temporary folder with a DVC repository of its own."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import SOURCE, make_project
+
+STAGE = re.compile(r"^Running stage '(.+)':", re.M)
+
+
+def repro(project, *arguments, **options):
+    """Run `dvc repro`; return the stages that were executed and the output."""
+    _, output = project.call(sys.executable, "-m", "dvc", "repro", *arguments, **options)
+    return STAGE.findall(output), output
+
+
+def committed_state():
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=SOURCE, capture_output=True, text=True).stdout
+
+    return git("status", "--porcelain"), git("diff")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project whose pipeline has run once; the tests below build on each other in file order."""
+    before = committed_state()
+    root = tmp_path_factory.mktemp("pipeline") / "a project"
+    root.mkdir()
+    project = make_project(root)
+    project.call("git", "init", "-q")
+    project.call(sys.executable, "-m", "dvc", "init", "-q")
+    # from notebooks/, as a reader in JupyterLab's terminal would
+    stages, _ = repro(project, "../dvc.yaml", cwd=root / "notebooks")
+    project.first = stages
+    yield project
+    assert committed_state() == before, "the checkout is as it was"
+
+
+def test_one_command_makes_everything(finished):
+    assert {stage.split("@")[0] for stage in finished.first} == {
+        "code",
+        "data",
+        "own_data",
+        "task",
+        "train",
+        "score",
+        "metrics",
+        "benchmark",
+    }
+    for name in ("table2.csv", "table2.md", "table2.tex", "fig1.png", "fig1.pdf"):
+        assert (finished.root / "figures" / name).stat().st_size > 500
+    for method in ("plain", "ice"):
+        assert (finished.root / f"reports/tiny/02_training-few-wideresnet-scratch-{method}-0.ipynb").exists()
+    assert (finished.root / "reports/03_benchmark.ipynb").exists()
+
+
+def test_table_has_every_row_and_says_what_was_not_run(finished):
+    text = (finished.root / "figures/table2.md").read_text()
+    block = text.split("###")[1]
+    rows = [line.split("|")[1].strip() for line in block.splitlines() if line.startswith("|")][2:]
+    assert rows == ["MSP", "ODIN", "Mahalanobis", "OE †", "Energy †", "ICE †", "OE ‡", "Energy ‡", "ICE ‡"]
+    assert "not run at this scale" in next(line for line in block.splitlines() if line.startswith("| Energy ‡"))
+    assert "not run at this scale" not in next(line for line in block.splitlines() if line.startswith("| ICE ‡"))
+    hundred = next(part for part in text.split("###") if "CIFAR100 in the paper" in part)
+    assert len([line for line in hundred.splitlines() if line.startswith("|")]) == 2 + 6
+
+
+def test_again_nothing_runs(finished):
+    stages, output = repro(finished)
+    assert stages == [] and "up to date" in output
+
+
+def test_results_are_the_same_bytes_when_trained_anew(finished):
+    before = finished.bytes("figures/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*")
+    stages, _ = repro(finished, "--force", "train@tiny-few-wideresnet-scratch-ice-0", "benchmark")
+    assert "train@tiny-few-wideresnet-scratch-ice-0" in stages and "benchmark" in stages
+    assert finished.bytes("figures/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*") == before
+
+
+def test_prose_retrains_nothing(finished):
+    path = finished.root / "notebooks/02_training.ipynb"
+    text = path.read_text()
+    path.write_text(text.replace("# Training one network", "# Training a network"))
+    assert repro(finished)[0] == ["code@02_training"]
+    path.write_text(text)
+    repro(finished)
+
+
+def test_a_new_lambda_retrains_ice_alone_and_reverting_restores(finished):
+    before = finished.bytes("figures/*")
+    values = finished.params
+    values["tiny"]["train"]["ice"]["weight"] = 0.2
+    finished.params = values
+    stages, _ = repro(finished)
+    ice = "tiny-few-wideresnet-scratch-ice-0"
+    assert stages == [f"train@{ice}", f"score@{ice}", f"metrics@{ice}", "benchmark"]
+    assert finished.bytes("figures/*.csv") != {k: v for k, v in before.items() if k.endswith(".csv")}
+    values["tiny"]["train"]["ice"]["weight"] = 0.1
+    finished.params = values
+    assert repro(finished)[0] == [], "all of it comes from the run cache"
+    assert finished.bytes("figures/*") == before
+
+
+def test_a_new_seed_trains_the_new_runs_alone(finished):
+    values = finished.params
+    values["seeds"] = ["0", "1"]
+    finished.params = values
+    stages, _ = repro(finished)
+    assert sorted(stages) == sorted(
+        [
+            f"{stage}@tiny-few-wideresnet-scratch-{method}-1"
+            for stage in ("train", "score", "metrics")
+            for method in ("plain", "ice")
+        ]
+        + ["benchmark"]
+    )
+    assert re.search(r"\| ICE ‡ .*\d ± \d", (finished.root / "figures/table2.md").read_text())
+
+
+def test_a_bad_parameter_ends_in_one_readable_error(finished):
+    values = finished.params
+    values["tiny"]["train"]["ice"]["weight"] = -0.5
+    finished.params = values
+    status, output = finished.call(sys.executable, "-m", "dvc", "repro", check=False)
+    assert status != 0 and "train.ice.weight = -0.5: expected a number ≥ 0" in output
+    assert "Traceback" not in output
+    assert not list(finished.root.glob("checkpoints/tiny/*ice-0*")), "nothing is left as if complete"
+
+
+def test_a_notebook_that_raises_is_no_report(ready):
+    path = ready.root / "notebooks/02_training.ipynb"
+    path.write_text(path.read_text().replace("history = training.train(run)", "raise ValueError('on purpose')"))
+    arguments = ["run", path, "reports/r.ipynb", "-p", "scale", "tiny"]
+    status, output = ready.python("notebooks", *arguments, check=False)
+    assert status == 1 and "error: ValueError: on purpose" in output and "Traceback" not in output
+    assert not (ready.root / "reports/r.ipynb").exists()
+    assert (ready.root / "scratch/r.failed.ipynb").exists()
+
+
+def test_the_notebooks_run_from_their_own_folder(finished, tmp_path):
+    """As in JupyterLab, whose kernels start in notebooks/."""
+    shutil.rmtree(finished.root / "figures")
+    values = finished.params
+    values["seeds"], values["tiny"]["train"]["ice"]["weight"] = ["0", "1"], 0.1
+    finished.params = values
+    repro(finished, "train@tiny-few-wideresnet-scratch-ice-0", "metrics@tiny-few-wideresnet-scratch-ice-0")
+    command = ["nbconvert", "--to", "notebook", "--execute", "03_benchmark.ipynb", "--output-dir", str(tmp_path)]
+    finished.call(sys.executable, "-m", "jupyter", *command, cwd=finished.root / "notebooks")
+    assert (finished.root / "figures" / "fig1.png").exists()

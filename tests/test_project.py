@@ -1,0 +1,90 @@
+"""The project's own files: pins, notebooks without outputs, no traces of a machine."""
+
+import re
+import subprocess
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from icelib import notebooks
+from tests.conftest import SOURCE
+
+NOTEBOOKS = sorted((SOURCE / "notebooks").glob("*.ipynb"))
+
+
+def lock():
+    lines = (SOURCE / "requirements.lock").read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def test_the_lock_pins_everything_and_names_no_host():
+    assert all(len(r.specifier) == 1 and next(iter(r.specifier)).operator == "==" for r in lock())
+    assert "://" not in (SOURCE / "requirements.lock").read_text()
+
+
+def test_the_lock_satisfies_pyproject():
+    import tomllib
+
+    project = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]
+    for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
+        wanted = Requirement(text)
+        pins = [next(iter(r.specifier)).version for r in lock() if r.name == wanted.name]
+        assert pins and all(wanted.specifier.contains(pin) for pin in pins), text
+
+
+def test_conda_environment_agrees_with_the_lock():
+    environment = yaml.safe_load((SOURCE / "environment.yml").read_text())
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    pins = {str(Requirement(line)) for line in pip if not line.startswith("-")}
+    locked = {
+        f"{r.name}{r.specifier}"
+        for r in lock()
+        if r.marker is None or r.marker.evaluate({"python_full_version": "3.11.9", "python_version": "3.11"})
+    }
+    assert pins and pins <= locked
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        assert cell.cell_type != "code" or (not cell.outputs and cell.execution_count is None)
+        assert cell.cell_type != "code" or len(cell.source.splitlines()) <= 15, "long code belongs in icelib"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_prose_is_no_code(path, tmp_path):
+    notebook = nbformat.read(path, as_version=4)
+    notebooks.code(path, tmp_path / "a.py")
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source += "\n\nMore prose."
+    nbformat.write(notebook, tmp_path / "changed.ipynb")
+    notebooks.code(tmp_path / "changed.ipynb", tmp_path / "b.py")
+    assert (tmp_path / "a.py").read_bytes() == (tmp_path / "b.py").read_bytes()
+    compile((tmp_path / "a.py").read_text(), "a.py", "exec")
+
+
+def test_scrubbing_makes_two_executions_equal():
+    def executed(stamp, pieces):
+        cell = nbformat.v4.new_code_cell(
+            "print(1)", execution_count=1, metadata={"tags": ["x"], "papermill": {"start_time": stamp}}
+        )
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in pieces]
+        return nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"duration": stamp}})
+
+    first, second = (notebooks.scrub(executed(*case)) for case in (("12:00", ["a\n", "b\n"]), ("12:01", ["a\nb\n"])))
+    assert nbformat.writes(first) == nbformat.writes(second)
+    assert first.cells[0].metadata.tags == ["x"]
+
+
+def test_no_trace_of_the_machine_it_was_built_on():
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=SOURCE, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    pattern = re.compile(rb"(^|[^\w.])(/work/|/root/|/tmp/bash)|\.\./" rb"shared")
+    for name in filter(None, tracked):
+        assert not pattern.search((SOURCE / name).read_bytes()), name
