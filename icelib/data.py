@@ -19,8 +19,9 @@ from PIL import Image
 
 from icelib import images as image_files
 from icelib import paths, synthetic
+from icelib.errors import SourceError, readable_errors
 from icelib.files import replacing, sha256, write_json
-from icelib.sources import Npm, SourceError, Web, archive
+from icelib.sources import Npm, Web, archive
 
 
 class DataSet(NamedTuple):
@@ -244,10 +245,8 @@ def about(name):
 
 
 if __name__ == "__main__":
-    from icelib import cli
-
     parser = argparse.ArgumentParser(description="Prepare a data set.")
     parser.add_argument("name", help="data set to prepare")
     parser.add_argument("--own", help="the user's .npz file or image folder that is this set")
-    with cli.readable_errors():
+    with readable_errors():
         prepare(**vars(parser.parse_args()))

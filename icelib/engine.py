@@ -9,13 +9,10 @@ from tqdm import tqdm as standard_tqdm
 from tqdm.auto import tqdm
 
 from icelib import batches, hardware, models
+from icelib.errors import DivergedError
 from icelib.methods import METHODS
 
 CHECK_EVERY = 25  # steps between looks at the losses, which make the host wait for the device
-
-
-class DivergedError(RuntimeError):
-    """A loss was not finite."""
 
 
 class Engine:

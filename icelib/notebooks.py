@@ -12,7 +12,8 @@ from pathlib import Path
 
 import nbformat
 
-from icelib import cli, paths
+from icelib import paths
+from icelib.errors import readable_errors
 from icelib.files import replacing, write_bytes
 
 
@@ -99,7 +100,7 @@ def main(arguments=None):
     parser.add_argument("out")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
     options = parser.parse_args(arguments)
-    with cli.readable_errors():
+    with readable_errors():
         if options.action == "code":
             code(options.notebook, options.out)
         else:

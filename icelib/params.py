@@ -1,5 +1,6 @@
 """Reading params.yaml, and looking up the runs that it declares."""
 
+import argparse
 import hashlib
 import json
 
@@ -112,6 +113,14 @@ def run(scale, known, network, protocol, method, seed):
         loss={name: parameters[name] for name in loss_parameters(method)},
         head={name: parameters[name] for name in HEAD_PARAMETERS[METHODS[method].head]},
     )
+
+
+def run_from_arguments(description, arguments=None):
+    """Read the parts of a run's name from the command line and look the run up."""
+    parser = argparse.ArgumentParser(description=description)
+    for part in ("scale", "known", "network", "protocol", "method", "seed"):
+        parser.add_argument(part)
+    return run(**vars(parser.parse_args(arguments)))
 
 
 def declared(scale):

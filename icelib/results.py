@@ -9,7 +9,8 @@ import json
 
 import numpy as np
 
-from icelib import cli, metrics, params, paths, tensors
+from icelib import metrics, params, paths, tensors
+from icelib.errors import readable_errors
 from icelib.files import write_json
 
 
@@ -48,7 +49,7 @@ def measure(run):
         "scale": run.scale,
         "digest": run.digest,
         "environment": about["environment"],
-        "images": {key.split("/")[1]: len(x) for key, x in scores.items() if key.startswith(run.method)},
+        "images": {key.split("/")[1]: len(x) for key, x in scores.items() if key.startswith(f"{name}/")},
         "accuracy": _entry(right.mean(), low, high),
         "detectors": detectors,
     }
@@ -88,5 +89,5 @@ def _entry(value, low, high):
 
 
 if __name__ == "__main__":
-    with cli.readable_errors():
-        measure(cli.run_from_arguments("Compute the metrics of a run from its score file."))
+    with readable_errors():
+        measure(params.run_from_arguments("Compute the metrics of a run from its score file."))

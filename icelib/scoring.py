@@ -6,9 +6,9 @@
 """
 
 import torch
-from pytorch_ood.detector import ODIN, Mahalanobis
 
-from icelib import batches, cli, models, params, paths, tasks, tensors
+from icelib import batches, models, params, paths, tasks, tensors
+from icelib.errors import readable_errors
 from icelib.methods import METHODS
 
 # All scores come from a float32 network, also where it was trained in bfloat16.
@@ -49,9 +49,9 @@ def load_model(run, device="cpu"):
 def score(run):
     """Score all test images of a run's task and write its score file.
 
-    The network's own score is named after the method; the plain network is also scored by the
-    post-hoc detectors of the paper's Table 2, ``odin`` and ``mahalanobis`` (penultimate layer,
-    no input noise), as pytorch-ood has them.
+    The score of a network that was trained with outliers is named after its method. The plain
+    network is scored by the post-hoc detectors of the paper's Table 2 as pytorch-ood has them:
+    ``msp``, ``odin`` and ``mahalanobis`` (penultimate layer, no input noise).
 
     Parameters
     ----------
@@ -61,34 +61,36 @@ def score(run):
     model, about = load_model(run, device)
     test, _ = tasks.load(run.scale, run.known, "test")
     labels = test.pop("labels")
-    scores = {}
-    for name, images in test.items():
-        logits = batches.predict(model, images, PRECISION)
-        scores[f"{run.method}/{name}"] = METHODS[run.method].score(logits)
-        if name == "known":
-            predicted = logits.argmax(1)
+    logits = {name: batches.predict(model, images, PRECISION) for name, images in test.items()}
     if run.method == "plain":
-        scores |= _posthoc(run, model, test)
+        scores = _posthoc(run, model, test, logits)
+    else:
+        scores = {f"{run.method}/{name}": METHODS[run.method].score(x) for name, x in logits.items()}
+    predicted = logits["known"].argmax(1)
     tensors.save(paths.scores(run), scores | {"labels": labels, "predicted": predicted}, about)
 
 
-def _posthoc(run, model, test):
+def _posthoc(run, model, test, logits):
+    from pytorch_ood.detector import ODIN, Mahalanobis, MaxSoftmax  # slow to import
+
+    def features(images):
+        return batches.predict(model, images, PRECISION, features=True).cpu()
+
     settings = params.load().blocks[run.scale].detectors
     train, _ = tasks.load(run.scale, run.known, "train")
-    mahalanobis = Mahalanobis(None).fit_features(
-        batches.predict(model, train["known"], PRECISION, features=True).cpu(), train["labels"]
-    )
+    mahalanobis = Mahalanobis(None).fit_features(features(train["known"]), train["labels"])
     odin = ODIN(model, eps=settings.odin_noise, temperature=settings.odin_temperature, norm_std=list(models.STD))
     device = next(model.parameters()).device
     scores = {}
     for name, images in test.items():
         parts = [odin.predict(models.normalize(part.to(device))) for part in images.split(500)]
+        # theirs are higher for outliers
+        scores[f"msp/{name}"] = -MaxSoftmax.score(logits[name].double())
         scores[f"odin/{name}"] = -torch.cat(parts).double()
-        features = batches.predict(model, images, PRECISION, features=True).cpu()
-        scores[f"mahalanobis/{name}"] = -mahalanobis.predict_features(features).double()
+        scores[f"mahalanobis/{name}"] = -mahalanobis.predict_features(features(images)).double()
     return scores
 
 
 if __name__ == "__main__":
-    with cli.readable_errors():
-        score(cli.run_from_arguments("Score all test images with the trained network of a run."))
+    with readable_errors():
+        score(params.run_from_arguments("Score all test images with the trained network of a run."))

@@ -10,11 +10,8 @@ from typing import NamedTuple
 import pooch
 
 from icelib import paths
+from icelib.errors import SourceError
 from icelib.files import replacing
-
-
-class SourceError(RuntimeError):
-    """No source of a data set could be reached, or what came was not what was published."""
 
 
 class Web(NamedTuple):

@@ -10,7 +10,7 @@ from icelib import params, paths, results
 
 # Row of Table 2: the method that is trained, and the detector that scores its network.
 ROWS = {
-    "MSP": ("plain", "plain"),
+    "MSP": ("plain", "msp"),
     "ODIN": ("plain", "odin"),
     "Mahalanobis": ("plain", "mahalanobis"),
     "OE": ("oe", "oe"),
@@ -117,8 +117,7 @@ def detection_table(scale, metric):
     lines = {}
     for run in params.declared(scale):
         for detector, sets in results.load(run)["detectors"].items():
-            name = {"plain": "msp"}.get(detector, detector)
-            lines[run.name, name] = {key: 100 * entry[metric]["value"] for key, entry in sets.items()}
+            lines[run.name, detector] = {key: 100 * entry[metric]["value"] for key, entry in sets.items()}
     table = pd.DataFrame(lines).T
     table.index.names = ["run", "detector"]
     return table

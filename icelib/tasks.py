@@ -18,7 +18,8 @@ import argparse
 import numpy as np
 import torch
 
-from icelib import cli, data, params, paths, tensors
+from icelib import data, params, paths, tensors
+from icelib.errors import readable_errors
 from icelib.files import write_json
 
 SEED = 15  # of the division; the same for every run, so that runs are comparable
@@ -180,5 +181,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Divide data sets into training, validation and test images.")
     parser.add_argument("scale")
     parser.add_argument("known")
-    with cli.readable_errors():
+    with readable_errors():
         make(**vars(parser.parse_args()))

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from icelib import batches, hardware, metrics, paths, tasks, tensors
 from icelib.engine import Engine
+from icelib.errors import BusyError
 from icelib.files import write_json
 from icelib.methods import METHODS
 
@@ -17,7 +18,7 @@ LOCK_PATIENCE = 20  # seconds: a killed process may leave its notebook kernel al
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
-def train(run):
+def train(run, keep=True):
     """Train one run to its end, going on from its last finished epoch if it was interrupted.
 
     The final weights go to ``checkpoints/``, the history to ``results/history/``. On a CPU the
@@ -26,6 +27,9 @@ def train(run):
     Parameters
     ----------
     run : params.Run
+    keep : bool
+        Write checkpoint and history. A trial of other parameters than params.yaml has is not
+        kept, since the files of the declared run have the same names.
 
     Returns
     -------
@@ -40,7 +44,7 @@ def train(run):
         At a loss that is not finite; names epoch, step and terms.
     ValueError
         If data are missing or damaged.
-    RuntimeError
+    BusyError
         If another process is at work on the same run.
     """
     with _alone(run):
@@ -66,9 +70,8 @@ def train(run):
                 }
             )
             tensors.save(state, engine.state(), {"history": history, "environment": environment})
-        about = {"run": run.model_dump(), "classes": task["classes"], "environment": environment}
-        tensors.save(paths.checkpoint(run), engine.model.state_dict(), about)
-        write_json(paths.history(run), {"run": run.name, "environment": environment, "epochs": history})
+        if keep:
+            _write(run, engine.model, history, environment, task["classes"])
         state.unlink()
     return history
 
@@ -103,6 +106,12 @@ def validate(model, run, data, precision):
     }
 
 
+def _write(run, model, history, environment, classes):
+    about = {"run": run.model_dump(), "classes": classes, "environment": environment}
+    tensors.save(paths.checkpoint(run), model.state_dict(), about)
+    write_json(paths.history(run), {"run": run.name, "environment": environment, "epochs": history})
+
+
 def _resume(engine, state, environment):
     """Load the state of an interrupted run, if there is one; return its history."""
     if not state.exists():
@@ -133,7 +142,7 @@ def _alone(run):
     try:
         lock.acquire(timeout=LOCK_PATIENCE)
     except Timeout:
-        raise RuntimeError(
+        raise BusyError(
             f"another process is training run {run.name}; wait for it or stop it (lock: {paths.relative(folder / 'lock')})"
         ) from None
     try:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from icelib import data, paths, sources, synthetic
 from icelib import images as image_files
-from icelib.sources import Npm, SourceError, Web, archive
+from icelib.errors import SourceError
+from icelib.sources import Npm, Web, archive
 
 
 @pytest.fixture

@@ -121,3 +121,20 @@ def test_losses_agree_with_pytorch_ood_on_equal_halves(logits):
     theirs = OutlierExposureLoss(alpha=0.5)(mixed.float(), targets)  # it works in float32 only
     ours = losses.outlier_exposure(known, labels, outlier, weight=0.5)
     assert theirs.item() == pytest.approx(sum(ours.values()).item() / 2, rel=1e-6)
+
+
+def test_scores_are_pytorch_oods_with_the_sign_turned(logits):
+    from pytorch_ood.detector import EnergyBased, MaxSoftmax
+
+    from icelib import scores
+
+    close(scores.max_softmax(logits[0]), -MaxSoftmax.score(logits[0]))
+    close(scores.energy(logits[0]), -EnergyBased.score(logits[0]))
+
+
+def test_scores_of_sure_float32_networks_do_not_tie():
+    from icelib import scores
+
+    sure = torch.tensor([[20.0, 0.0], [21.0, 0.0]])
+    assert scores.max_softmax(sure).unique().numel() == 2
+    assert scores.max_likelihood(torch.tensor([[-800.0, -900.0], [-801.0, -900.0]])).unique().numel() == 2

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from icelib import batches, engine, params, paths, schema, tasks, tensors, training
+from icelib import batches, engine, errors, params, paths, schema, tasks, tensors, training
 from icelib.methods import METHODS
 from tests.conftest import RUN
 
@@ -129,7 +129,7 @@ def test_kill_9_in_mid_run_then_the_same_command(ready):
 def test_loss_that_is_not_finite_stops_with_its_place(inside):
     run = a_run("ice", learning_rate=1e30, clip=1e30, shape="steps")
     with pytest.raises(
-        engine.DivergedError, match=r"epoch 1 of 2, step \d+ of \d+: cross_entropy = .*, ice_id = .*, ice_ood = "
+        errors.DivergedError, match=r"epoch 1 of 2, step \d+ of \d+: cross_entropy = .*, ice_id = .*, ice_ood = "
     ):
         training.train(run)
     assert not paths.checkpoint(run).exists()
@@ -143,7 +143,7 @@ def test_two_processes_do_not_train_the_same_run(inside, monkeypatch):
     (paths.RESUME / run.digest).mkdir(parents=True)
     with (
         FileLock(paths.RESUME / run.digest / "lock"),
-        pytest.raises(RuntimeError, match=f"another process is training run {run.name}"),
+        pytest.raises(errors.BusyError, match=f"another process is training run {run.name}"),
     ):
         training.train(run)
 
