@@ -16,14 +16,6 @@ from icelib import params, paths, training
 from icelib.files import write_bytes
 
 CANDIDATES = {
-    "plain": [{}],
-    "oe": [{"weight": 0.5}, {"weight": 1.0}],
-    "energy": [
-        {"margin_known": -23.0, "margin_outlier": -5.0},  # as published for CIFAR-10
-        {"margin_known": -15.0, "margin_outlier": -5.0},
-        {"margin_known": -10.0, "margin_outlier": -3.0},
-        {"margin_known": -6.0, "margin_outlier": -2.0},
-    ],
     "ice": [
         {"weight": 0.05},
         {"weight": 0.1},
@@ -31,6 +23,14 @@ CANDIDATES = {
         {"weight": 0.4},
         {"covariance_scale": 0.05},
         {"covariance_scale": 0.2},
+    ],
+    "plain": [{}],
+    "oe": [{"weight": 0.5}, {"weight": 1.0}],
+    "energy": [
+        {"margin_known": -23.0, "margin_outlier": -5.0},  # as published for CIFAR-10
+        {"margin_known": -15.0, "margin_outlier": -5.0},
+        {"margin_known": -10.0, "margin_outlier": -3.0},
+        {"margin_known": -6.0, "margin_outlier": -2.0},
     ],
 }
 

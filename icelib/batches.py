@@ -25,13 +25,15 @@ class Images:
     def __len__(self):
         return len(self.pixels)
 
-    def order(self, count, generator):
-        """Draw `count` indices: whole random permutations, one after another, so that every image
-        is drawn equally often: (count,) int64."""
+    def order(self, steps, batch, generator):
+        """Draw the images of each step, all equally often: (steps, batch) int64.
+
+        They are cut from whole random permutations, one after another.
+        """
         device = self.pixels.device
-        rounds = -(-count // len(self))
+        rounds = -(-steps * batch // len(self))
         orders = [torch.randperm(len(self), generator=generator, device=device) for _ in range(rounds)]
-        return torch.cat(orders)[:count]
+        return torch.cat(orders)[: steps * batch].view(steps, batch)
 
     def augmented(self, index, generator):
         """Crop at random from the padded images and mirror half of them.

@@ -64,21 +64,17 @@ class Engine:
         """Train for one epoch (numbered from 0); return the mean of each loss term."""
         generator = torch.Generator(self.device).manual_seed(_mix(self.run.seed, number))
         torch.manual_seed(_mix(self.run.seed, number) + 1)  # of dropout
-        known_order = self.known.order(self.steps * self.known_batch, generator)
-        outlier_batch = self.run.schedule.outlier_batch
-        outlier_order = self.outliers.order(self.steps * outlier_batch, generator) if self.outliers else None
-        names, seen = None, []
+        schedule = self.run.schedule
+        known = self.known.order(self.steps, self.known_batch, generator)
+        outliers = [None] * self.steps
+        if self.outliers:
+            outliers = self.outliers.order(self.steps, schedule.outlier_batch, generator)
+        seen = []
         with _progress(self.run, number, self.steps) as bar:
             for step in range(self.steps):
-                index = known_order[step * self.known_batch : (step + 1) * self.known_batch]
-                outlier_index = (
-                    None if outlier_order is None else outlier_order[step * outlier_batch : (step + 1) * outlier_batch]
-                )
-                factor = learning_rate_factor(
-                    self.run.schedule, (number * self.steps + step) / (self.run.schedule.epochs * self.steps)
-                )
-                terms = self.step(index, outlier_index, self.run.schedule.learning_rate * factor, generator)
-                names = names or list(terms)
+                factor = learning_rate_factor(schedule, (number + step / self.steps) / schedule.epochs)
+                terms = self.step(known[step], outliers[step], schedule.learning_rate * factor, generator)
+                names = list(terms)
                 seen.append(torch.stack(list(terms.values())))
                 bar.update()
                 if (step + 1) % CHECK_EVERY == 0 or step + 1 == self.steps:

@@ -5,6 +5,11 @@ import platform
 import torch
 
 
+def device():
+    """Return the GPU if PyTorch finds one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def choose_precision(wish, device):
     """Return the backbone's number type: what is wished, or bfloat16 where the hardware computes in it.
 
@@ -14,21 +19,16 @@ def choose_precision(wish, device):
         return getattr(torch, wish)
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    capable = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if capable and _has_bf16_instructions() else torch.float32
-
-
-def _has_bf16_instructions():
     capability = torch.backends.cpu.get_cpu_capability()
-    return capability.startswith("SVE") or (capability == "AVX512" and torch.cpu._is_avx512_bf16_supported())
+    native = capability.startswith("SVE") or (capability == "AVX512" and torch.cpu._is_avx512_bf16_supported())
+    return torch.bfloat16 if native and torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
 def describe(device, precision):
     """Return what besides the configuration may change the last digits of a result."""
+    processor = f"{platform.machine()} CPU, {torch.backends.cpu.get_cpu_capability()}"
     return {
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{platform.machine()} CPU, {torch.backends.cpu.get_cpu_capability()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
         "threads": torch.get_num_threads(),
         "precision": str(precision).removeprefix("torch."),
         "torch": torch.__version__,

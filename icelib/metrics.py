@@ -12,8 +12,9 @@ so their names say it:
 ``fpr95_known_positive``        share of outliers accepted when ≥ 95 % of known samples are accepted
 ==============================  ====================================================================
 
-The thresholds of FPR95 are the first at which the recall is at least 0.95. AUPR depends on the
-numbers of samples: state them with it.
+The thresholds of FPR95 are the first at which the recall is at least 0.95. AUPR is average
+precision as in scikit-learn (pytorch-ood takes the trapezoidal area, which is a little larger or
+smaller), and it depends on the numbers of samples: state them with it.
 """
 
 import numpy as np

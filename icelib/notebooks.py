@@ -83,9 +83,6 @@ def scrub(notebook):
 def _joined(outputs):
     joined = []
     for output in outputs:
-        output.metadata = {} if "metadata" in output else None
-        if output.metadata is None:
-            del output["metadata"]
         if joined and output.output_type == "stream" and joined[-1].get("name") == output.name:
             joined[-1].text += output.text
         else:

@@ -7,7 +7,7 @@
 
 import torch
 
-from icelib import batches, models, params, paths, tasks, tensors
+from icelib import batches, hardware, models, params, paths, tasks, tensors
 from icelib.errors import readable_errors
 from icelib.methods import METHODS
 
@@ -57,7 +57,7 @@ def score(run):
     ----------
     run : params.Run
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = hardware.device()
     model, about = load_model(run, device)
     test, _ = tasks.load(run.scale, run.known, "test")
     labels = test.pop("labels")

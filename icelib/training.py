@@ -5,7 +5,6 @@ import sys
 import time
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 
 from icelib import batches, hardware, metrics, paths, tasks, tensors
@@ -48,7 +47,7 @@ def train(run, keep=True):
         If another process is at work on the same run.
     """
     with _alone(run):
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = hardware.device()
         train_data, task = tasks.load(run.scale, run.known, "train")
         validation, _ = tasks.load(run.scale, run.known, "validation")
         engine = Engine(run, train_data, len(task["classes"]), device)

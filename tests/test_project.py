@@ -8,7 +8,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from icelib import notebooks
+from icelib import notebooks, tables
 from tests.conftest import SOURCE
 
 NOTEBOOKS = sorted((SOURCE / "notebooks").glob("*.ipynb"))
@@ -88,3 +88,18 @@ def test_no_trace_of_the_machine_it_was_built_on():
     pattern = re.compile(rb"(^|[^\w.])(/work/|/root/|/tmp/bash)|\.\./" rb"shared")
     for name in filter(None, tracked):
         assert not pattern.search((SOURCE / name).read_bytes()), name
+
+
+def test_the_readme_quotes_the_committed_results():
+    """What git holds is compared, so that results made anew on another machine fail no test."""
+
+    def committed(path):
+        return subprocess.run(
+            ["git", "show", f"HEAD:{path}"], cwd=SOURCE, capture_output=True, text=True, check=True
+        ).stdout
+
+    table = [line for line in committed("README.md").splitlines() if line.startswith("| ") and "ours" not in line]
+    quoted = [line for line in table if line.split("|")[1].strip().rstrip(" †‡") in tables.ROWS]
+    assert len(quoted) == 9
+    results = committed("figures/table2.md")
+    assert all(line in results for line in quoted)
