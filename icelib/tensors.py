@@ -44,6 +44,7 @@ def load(path, device="cpu"):
     -------
     tensors : dict of str to Tensor
     about : dict
+        What was saved, and ``sha256``, the digest of the tensors.
 
     Raises
     ------
@@ -64,7 +65,9 @@ def load(path, device="cpu"):
         raise ValueError(
             f"{paths.relative(path)} is damaged: its tensors do not match their SHA-256; remove it and run `dvc repro`"
         )
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata["about"]
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata["about"] | {
+        "sha256": metadata["sha256"]
+    }
 
 
 def _digest(tensors):

@@ -1,6 +1,7 @@
 """Training of one run, from the configuration to a checkpoint and a history."""
 
 import contextlib
+import hashlib
 import sys
 import time
 
@@ -49,11 +50,15 @@ def train(run, keep=True):
     with _alone(run):
         device = hardware.device()
         train_data, task = tasks.load(run.scale, run.known, "train")
-        validation, _ = tasks.load(run.scale, run.known, "validation")
+        validation, held_out = tasks.load(run.scale, run.known, "validation")
         engine = Engine(run, train_data, len(task["classes"]), device)
-        environment = hardware.describe(device, engine.precision)
+        origin = {
+            "environment": hardware.describe(device, engine.precision),
+            "data": {"train": task["sha256"], "validation": held_out["sha256"]},
+            "code": _code_digest(),
+        }
         state = paths.RESUME / run.digest / "state.safetensors"
-        history = _resume(engine, state, environment)
+        history = _resume(engine, state, origin)
         while len(history) < run.schedule.epochs:
             started = time.perf_counter()
             terms = engine.epoch(len(history))
@@ -68,9 +73,11 @@ def train(run, keep=True):
                     "images_per_second": engine.images_per_epoch / seconds,
                 }
             )
-            tensors.save(state, engine.state(), {"history": history, "environment": environment})
+            tensors.save(state, engine.state(), {"history": history, "origin": origin})
         if keep:
-            _write(run, engine.model, history, environment, task["classes"])
+            about = {"run": run.model_dump(), "classes": task["classes"], **origin}
+            tensors.save(paths.checkpoint(run), engine.model.state_dict(), about)
+            write_json(paths.history(run), {"run": run.name, **origin, "epochs": history})
         state.unlink()
     return history
 
@@ -105,13 +112,13 @@ def validate(model, run, data, precision):
     }
 
 
-def _write(run, model, history, environment, classes):
-    about = {"run": run.model_dump(), "classes": classes, "environment": environment}
-    tensors.save(paths.checkpoint(run), model.state_dict(), about)
-    write_json(paths.history(run), {"run": run.name, "environment": environment, "epochs": history})
+def _code_digest():
+    """Hash of the modules that a network's weights depend on."""
+    modules = ("batches", "engine", "losses", "models")
+    return hashlib.sha256(b"".join((paths.PACKAGE / f"{name}.py").read_bytes() for name in modules)).hexdigest()
 
 
-def _resume(engine, state, environment):
+def _resume(engine, state, origin):
     """Load the state of an interrupted run, if there is one; return its history."""
     if not state.exists():
         return []
@@ -122,11 +129,9 @@ def _resume(engine, state, environment):
         state.replace(aside)
         print(f"{error}\nIt was moved to {paths.relative(aside)}; training starts anew.", file=sys.stderr)
         return []
-    if about["environment"] != environment:
-        print(
-            f"the interrupted run was made on {about['environment']}, this is {environment}; training starts anew",
-            file=sys.stderr,
-        )
+    changed = [name for name in origin if about["origin"][name] != origin[name]]
+    if changed:
+        print(f"{' and '.join(changed)} changed since the run was interrupted; training starts anew", file=sys.stderr)
         return []
     engine.load_state(saved)
     return about["history"]

@@ -86,6 +86,34 @@ def test_state_of_other_parameters_is_not_used(inside, monkeypatch):
     assert numbers == [0, 1]
 
 
+@pytest.mark.parametrize("what", ["data", "code", "environment"])
+def test_state_of_other_data_code_or_hardware_is_not_used(inside, monkeypatch, capsys, what):
+    run = a_run(epochs=2)
+    real = engine.Engine.epoch
+    monkeypatch.setattr(engine.Engine, "epoch", lambda self, number: real(self, number) if number == 0 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        training.train(run)
+    if what == "data":
+        train, about = tasks.load("tiny", "few", "train")
+        tensors.save(
+            paths.TASKS / "tiny" / "few" / "train.safetensors", train | {"known": train["known"].flip(0)}, about
+        )
+    elif what == "code":
+        monkeypatch.setattr(training, "_code_digest", lambda: "other")
+    else:
+        monkeypatch.setattr(training.hardware, "describe", lambda *_: {"device": "other"})
+    numbers = []
+    monkeypatch.setattr(engine.Engine, "epoch", lambda self, number: numbers.append(number) or real(self, number))
+    training.train(run)
+    assert numbers == [0, 1] and f"{what} changed since the run was interrupted" in capsys.readouterr().err
+
+
+def test_a_trial_is_not_kept(inside):
+    run = a_run(epochs=1)
+    assert len(training.train(run, keep=False)) == 1
+    assert not paths.checkpoint(run).exists() and not paths.history(run).exists()
+
+
 def test_damaged_state_is_set_aside_and_training_starts_anew(inside, capsys):
     run = a_run(epochs=1)
     state = paths.RESUME / run.digest / "state.safetensors"
