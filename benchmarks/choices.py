@@ -4,11 +4,12 @@
 
 trains every candidate below at laptop scale with seed 0 (about 25 minutes on two processor cores)
 and writes one row for each: accuracy on known validation images, AUROC and FPR95
-(outlier-positive) on held-out auxiliary outliers and on jigsaw images. Interrupted, it goes on
-where it was.
+(outlier-positive) on held-out auxiliary outliers and on jigsaw images, in percent. Interrupted,
+it goes on where it was; remove OUT.csv to train all anew.
 """
 
 import sys
+from pathlib import Path
 
 import pandas as pd
 
@@ -35,29 +36,33 @@ CANDIDATES = {
 }
 
 
-def trial(method, change):
-    """Train one candidate without keeping it; return its row of the table."""
+def candidate(method, change):
+    """Return the declared run of a method with some of its parameters changed."""
     run = params.run("laptop", "few", "wideresnet", "scratch", method, 0)
-    loss = {name: change.get(name, value) for name, value in run.loss.items()}
-    head = {name: change.get(name, value) for name, value in run.head.items()}
-    last = training.train(run.model_copy(update={"loss": loss, "head": head}), keep=False)[-1]
-    row = {
-        "method": method,
-        "parameters": " ".join(f"{k}={v:g}" for k, v in (loss | head).items()),
-        "accuracy": last["accuracy"],
-    }
+    parts = {part: {k: change.get(k, v) for k, v in getattr(run, part).items()} for part in ("loss", "head")}
+    return run.model_copy(update=parts)
+
+
+def trial(run):
+    """Train one candidate without keeping it; return its last validation figures, as shares."""
+    last = training.train(run, keep=False)[-1]
+    figures = {"accuracy": last["accuracy"]}
     for kind, values in last["validation"].items():
-        row |= {f"{kind}_auroc": values["auroc"], f"{kind}_fpr95": values["fpr95_outlier_positive"]}
-    return row
+        figures |= {f"{kind}_auroc": values["auroc"], f"{kind}_fpr95": values["fpr95_outlier_positive"]}
+    return figures
 
 
 def main(out):
-    rows = []
+    rows = pd.read_csv(out).to_dict("records") if Path(out).exists() else []
     for method, changes in CANDIDATES.items():
         for change in changes:
-            rows.append(trial(method, change))
+            run = candidate(method, change)
+            name = {"method": method, "parameters": " ".join(f"{k}={v:g}" for k, v in (run.loss | run.head).items())}
+            if any(name.items() <= row.items() for row in rows):
+                continue
+            rows.append(name | {key: round(100 * value, 2) for key, value in trial(run).items()})
+            write_bytes(out, pd.DataFrame(rows).to_csv(index=False).encode())
             print(rows[-1], flush=True)
-            write_bytes(out, (100 * pd.DataFrame(rows).set_index(["method", "parameters"])).round(2).to_csv().encode())
 
 
 if __name__ == "__main__":

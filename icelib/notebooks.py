@@ -38,6 +38,7 @@ def run(notebook, report, parameters):
         If a cell raised, with its error in one line; the notebook up to there goes to ``scratch/``.
     """
     import papermill  # slow to import, and `code` needs none of it
+    from traitlets.config import Config
 
     # the kernel has no terminal of its own: tell it where a person may be watching
     os.environ["ICELIB_TERMINAL"] = os.ttyname(2) if os.isatty(2) else ""
@@ -45,7 +46,14 @@ def run(notebook, report, parameters):
     failed.parent.mkdir(exist_ok=True)
     try:
         papermill.execute_notebook(
-            notebook, failed, parameters, kernel_name="python3", progress_bar=False, cwd=paths.NOTEBOOKS
+            notebook,
+            failed,
+            parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=paths.NOTEBOOKS,
+            # sockets in the file system, which other users of the machine cannot open
+            config=Config(KernelManager={"transport": "ipc"}),
         )
     except papermill.PapermillExecutionError as error:
         sys.exit(f"error: {error.ename}: {error.evalue}\n(see {paths.relative(failed)})")

@@ -53,7 +53,7 @@ def figure1(tables):
         scale: table[(table.paper_known == "CIFAR10") & (table.convention == "outlier_positive")]
         for scale, table in tables.items()
     }
-    figure, axes = plt.subplots(1, 1 + len(shown), figsize=(3.4 * (1 + len(shown)), 3.2), layout="constrained")
+    figure, axes = plt.subplots(1, 1 + len(shown), figsize=(3.4 * (1 + len(shown)), 3.6), layout="constrained")
     first = next(iter(shown.values()))
     _accuracy_auroc(axes[0], first, "paper", filled=False)
     axes[0].set_title("paper: CIFAR-10, WideResNet-34-10")
@@ -61,6 +61,17 @@ def figure1(tables):
         _accuracy_auroc(ax, table[table.seeds > 0], "ours", filled=True)
         ax.set_title(f"ours, {scale} scale:\n{next(name for name in table.known if name)}")
     axes[0].set_ylabel("AUROC, mean over outlier sets (%)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    entries = dict(zip(labels, handles, strict=True))  # one for each method
+    figure.legend(
+        [entries[name] for name in MARKERS],
+        MARKERS,
+        loc="outside lower center",
+        ncols=6,
+        frameon=False,
+        title="* trained from scratch; OE, Energy and ICE without star: fine-tuned. Lines: 95 % intervals.",
+        title_fontsize=8,
+    )
     return figure
 
 
@@ -76,13 +87,14 @@ def _accuracy_auroc(ax, table, column, filled):
             x,
             y,
             MARKERS[row],
+            label=row,
             color=colour,
             markerfacecolor=colour if filled else "none",
             markersize=7,
             markeredgewidth=1.4,
         )
-        star = "*" if protocol == "scratch" else ""
-        ax.annotate(row + star, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        if protocol == "scratch":
+            ax.annotate("*", (x, y), xytext=(6, 1), textcoords="offset points")
     ax.set_xlabel("accuracy on known images (%)")
     ax.margins(0.18)
 
