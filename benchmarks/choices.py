@@ -53,7 +53,7 @@ def trial(run):
 
 
 def main(out):
-    rows = pd.read_csv(out).to_dict("records") if Path(out).exists() else []
+    rows = pd.read_csv(out, keep_default_na=False).to_dict("records") if Path(out).exists() else []
     for method, changes in CANDIDATES.items():
         for change in changes:
             run = candidate(method, change)

@@ -1,5 +1,6 @@
 """One network, its optimiser and its data, advanced epoch by epoch."""
 
+import contextlib
 import math
 import os
 
@@ -154,14 +155,17 @@ def learning_rate_factor(schedule, progress):
     return min(progress / 0.25, (1 - progress) / 0.75)
 
 
+@contextlib.contextmanager
 def _progress(run, number, steps):
-    """Progress bar of an epoch; in the terminal if a pipeline hands one on, else where output goes."""
-    label = f"{run.name} epoch {number + 1}/{run.schedule.epochs}"
+    """Progress bar of an epoch: in the terminal that a pipeline names, else where output goes."""
+    options = {"total": steps, "desc": f"{run.name} epoch {number + 1}/{run.schedule.epochs}", "mininterval": 0.5}
     terminal = os.environ.get("ICELIB_TERMINAL")
     if terminal is None:
-        return tqdm(total=steps, desc=label, leave=False, mininterval=0.5)
-    stream = open(terminal, "w") if terminal else None
-    return standard_tqdm(total=steps, desc=label, leave=True, mininterval=0.5, file=stream, disable=stream is None)
+        with tqdm(leave=False, **options) as bar:
+            yield bar
+    else:
+        with open(terminal or os.devnull, "w") as stream, standard_tqdm(file=stream, **options) as bar:
+            yield bar
 
 
 def _mix(seed, epoch):

@@ -82,21 +82,21 @@ HEADINGS = {
 
 
 def markdown(table, scale):
-    """Render all blocks of Table 2 at one scale in both conventions as Markdown."""
+    """Render Table 2 at one scale as Markdown: all rows in short, blocks that were run in both conventions."""
     parts = [f"## Table 2, {scale} scale\n\n{caption(scale)}"]
     for paper_known in table.paper_known.unique():
         parts.append(f"### In short: {_title(table, paper_known)}\n\nFPR95 of ours is outlier-positive.")
         parts.append(summary(table, paper_known))
-        for convention, heading in HEADINGS.items():
+        for convention, heading in HEADINGS.items() if _was_run(table, paper_known) else ():
             parts.append(f"### {_title(table, paper_known)}\n\n{heading}.")
             parts.append(display(table, paper_known, convention).to_markdown(index=False, disable_numparse=True))
     return "\n\n".join(parts) + "\n"
 
 
 def latex(table, scale):
-    """Render all blocks of Table 2 at one scale in both conventions as LaTeX tables."""
+    """Render the blocks of Table 2 that were run at one scale as LaTeX tables, in both conventions."""
     parts = [f"% {caption(scale)}"]
-    for paper_known in table.paper_known.unique():
+    for paper_known in filter(lambda name: _was_run(table, name), table.paper_known.unique()):
         for convention, heading in HEADINGS.items():
             shown = display(table, paper_known, convention)
             text = f"{_title(table, paper_known)}. {heading}."
@@ -189,6 +189,10 @@ def _apart(a, b):
 
 def _order(paper, ours):
     return "same order" if paper * ours > 0 else "**other order**"
+
+
+def _was_run(table, paper_known):
+    return table.seeds[table.paper_known == paper_known].any()
 
 
 def _title(table, paper_known):

@@ -66,7 +66,7 @@ def test_table_has_every_row_and_says_what_was_not_run(finished):
     assert rows == ["MSP", "ODIN", "Mahalanobis", "OE †", "Energy †", "ICE †", "OE ‡", "Energy ‡", "ICE ‡"]
     assert "not run at this scale" in next(line for line in block.splitlines() if line.startswith("| Energy ‡"))
     assert "not run at this scale" not in next(line for line in block.splitlines() if line.startswith("| ICE ‡"))
-    hundred = next(part for part in text.split("###") if part.startswith(" CIFAR100 in the paper"))
+    hundred = next(part for part in text.split("###") if part.startswith(" In short: CIFAR100 in the paper"))
     assert len([line for line in hundred.splitlines() if line.startswith("|")]) == 2 + 6
 
 
