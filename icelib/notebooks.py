@@ -8,6 +8,7 @@ executes a notebook into a report.
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -44,19 +45,14 @@ def run(notebook, report, parameters):
     os.environ["ICELIB_TERMINAL"] = os.ttyname(2) if os.isatty(2) else ""
     failed = paths.ROOT / "scratch" / f"{Path(report).stem}.failed.ipynb"
     failed.parent.mkdir(exist_ok=True)
-    try:
-        papermill.execute_notebook(
-            notebook,
-            failed,
-            parameters,
-            kernel_name="python3",
-            progress_bar=False,
-            cwd=paths.NOTEBOOKS,
-            # sockets in the file system, which other users of the machine cannot open
-            config=Config(KernelManager={"transport": "ipc"}),
-        )
-    except papermill.PapermillExecutionError as error:
-        sys.exit(f"error: {error.ename}: {error.evalue}\n(see {paths.relative(failed)})")
+    options = {"kernel_name": "python3", "progress_bar": False, "cwd": paths.NOTEBOOKS}
+    # the kernel is spoken to through sockets in a folder that other users of the machine cannot open
+    with tempfile.TemporaryDirectory(prefix="icelib-") as sockets:
+        config = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
+        try:
+            papermill.execute_notebook(notebook, failed, parameters, config=config, **options)
+        except papermill.PapermillExecutionError as error:
+            sys.exit(f"error: {error.ename}: {error.evalue}\n(see {paths.relative(failed)})")
     executed = nbformat.read(failed, as_version=4)
     with replacing(report) as temporary:
         nbformat.write(scrub(executed), temporary)
