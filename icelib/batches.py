@@ -26,9 +26,10 @@ class Images:
         return len(self.pixels)
 
     def order(self, steps, batch, generator):
-        """Draw the images of each step, all equally often: (steps, batch) int64.
+        """Draw the images of each step: (steps, batch) int64.
 
-        They are cut from whole random permutations, one after another.
+        They are cut from whole random permutations, one after another, so no image is drawn more
+        than once oftener than another.
         """
         device = self.pixels.device
         rounds = -(-steps * batch // len(self))

@@ -78,12 +78,13 @@ def bootstrap(known, outliers, repeats=1000, seed=0):
         As `detection_metrics`.
     """
     values = {}
-    for i, (name, outlier) in enumerate(outliers.items()):
+    for name, outlier in outliers.items():
         n, m = _counts(known, outlier)
         # The place, in order of score, of each sample: redrawing needs no second sort. The known
         # samples have the same order in every set, so equal draws are the same samples.
         known_place, outlier_place = np.repeat(np.arange(len(n)), n), np.repeat(np.arange(len(m)), m)
-        draw_known, draw_outlier = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1 + i])
+        draw_known = np.random.default_rng([seed, 0])
+        draw_outlier = np.random.default_rng([seed, 1, *name.encode()])  # its own, whatever other sets there are
         values[name] = np.array(
             [
                 _from_counts(_redraw(known_place, len(n), draw_known), _redraw(outlier_place, len(m), draw_outlier))

@@ -82,7 +82,7 @@ class WideResNet(nn.Module):
     Parameters
     ----------
     depth : int
-        Number of convolutions on the longest path, 6n + 4.
+        6n + 4, for 3 groups of n blocks: 6n + 1 convolutions, and by convention the 3 shortcuts.
     widen : int
         Factor k on the widths 16, 32, 64; d = 64 k.
     stem : {"basic", "strided"}

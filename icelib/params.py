@@ -96,8 +96,8 @@ def run(scale, known, network, protocol, method, seed):
     params = load()
     block = _pick(params.blocks, scale, "scale")
     _pick(block.known, known, f"{scale}.known")
-    if not str(seed).isdecimal():
-        raise ValueError(f"seed is {seed!r}; expected a whole number ≥ 0")
+    if not str(seed).isdecimal() or str(int(seed)) != str(seed):
+        raise ValueError(f"seed is {seed!r}; expected a whole number ≥ 0, written without leading zeros")
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}{hint(method, METHODS)}")
     parameters = _pick(block.train, method, f"{scale}.train")

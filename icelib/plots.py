@@ -59,7 +59,7 @@ def figure1(tables):
     axes[0].set_title("paper: CIFAR-10, WideResNet-34-10")
     for ax, (scale, table) in zip(axes[1:], shown.items(), strict=True):
         _accuracy_auroc(ax, table[table.seeds > 0], "ours", filled=True)
-        ax.set_title(f"ours, {scale} scale:\n{next(name for name in table.known if name)}")
+        ax.set_title(f"ours, {scale} scale:\n{next(filter(None, table.known), 'not run')}")
     axes[0].set_ylabel("AUROC, mean over outlier sets (%)")
     handles, labels = axes[0].get_legend_handles_labels()
     entries = dict(zip(labels, handles, strict=True))  # one for each method

@@ -96,6 +96,13 @@ class Scale(Strict):
     bootstrap: Count
 
     @model_validator(mode="after")
+    def _parts_are_played_once(self):
+        parts = [task.plays for task in self.known.values()]
+        if len(parts) != len(set(parts)):
+            raise ValueError(f"known: two tasks play the same part ({parts}); expected one task for each `plays`")
+        return self
+
+    @model_validator(mode="after")
     def _methods_have_their_parameters(self):
         for method, values in self.train.items():
             if method not in METHODS:

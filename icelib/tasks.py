@@ -38,7 +38,7 @@ def load(scale, known, part):
     tensors : dict of str to Tensor
         See the table above.
     about : dict
-        ``title`` and ``classes``, the names of the known classes in the order of the labels.
+        ``classes``, the names of the known classes in the order of the labels, and ``sha256``.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def make(scale, known):
     for part, arrays in parts.items():
         images = {name: torch.from_numpy(_planes(x)) for name, x in arrays.items()}
         path = paths.TASKS / scale / known / f"{part}.safetensors"
-        tensors.save(path, images, {"title": about["title"], "classes": about["classes"]})
+        tensors.save(path, images, {"classes": about["classes"]})
     write_json(paths.ROOT / "results" / "data" / scale / f"{known}.json", about)
     print(f"{about['title']}: {about['images']}; {about['auxiliary_dropped']} auxiliary images dropped")
 

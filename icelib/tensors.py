@@ -33,7 +33,7 @@ def save(path, tensors, about):
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # safetensors keeps metadata in no fixed order: one entry keeps the bytes the same
-    metadata = {"icelib": json.dumps({"about": about, "sha256": _digest(tensors)}, sort_keys=True)}
+    metadata = {"icelib": json.dumps({"about": about, "sha256": _digest(tensors)})}
     write_bytes(path, to_bytes(tensors, metadata=metadata))
 
 

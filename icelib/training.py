@@ -114,7 +114,7 @@ def validate(model, run, data, precision):
 
 def _code_digest():
     """Hash of the modules that a network's weights depend on."""
-    modules = ("batches", "engine", "losses", "models")
+    modules = ("batches", "engine", "losses", "methods", "models", "scores")
     return hashlib.sha256(b"".join((paths.PACKAGE / f"{name}.py").read_bytes() for name in modules)).hexdigest()
 
 
@@ -129,7 +129,7 @@ def _resume(engine, state, origin):
         state.replace(aside)
         print(f"{error}\nIt was moved to {paths.relative(aside)}; training starts anew.", file=sys.stderr)
         return []
-    changed = [name for name in origin if about["origin"][name] != origin[name]]
+    changed = [name for name in origin if about.get("origin", {}).get(name) != origin[name]]
     if changed:
         print(f"{' and '.join(changed)} changed since the run was interrupted; training starts anew", file=sys.stderr)
         return []

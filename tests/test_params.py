@@ -33,6 +33,13 @@ def test_the_projects_own_parameters_are_valid():
     assert loaded.scales and set(loaded.scales) <= set(loaded.blocks)
 
 
+def test_two_tasks_of_one_part_are_refused(write):
+    task = tiny_params(paths.ROOT)["tiny"]["known"]["few"]
+    write("tiny", "known", to={"few": task, "other": task})
+    with pytest.raises(ValueError, match="two tasks play the same part"):
+        params.load()
+
+
 def test_a_run_has_one_name_and_a_digest_of_all_that_matters(write):
     write()
     run = params.run("tiny", "few", "wideresnet", "scratch", "ice", "3")
@@ -109,6 +116,7 @@ def test_missing_keys(write, keys, message):
         (("tiny", "few", "wideresnet", "scratch", "energy", 0), r"unknown tiny.train: 'energy'; expected one of"),
         (("tiny", "few", "wideresnet", "scratch", "ice", "x"), r"seed is 'x'; expected a whole number ≥ 0"),
         (("tiny", "few", "wideresnet", "scratch", "ice", "-1"), r"seed is '-1'; expected a whole number ≥ 0"),
+        (("tiny", "few", "wideresnet", "scratch", "ice", "00"), r"seed is '00'; .*without leading zeros"),
     ],
 )
 def test_unknown_runs(write, run, message):
