@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm as standard_tqdm
 from tqdm.auto import tqdm
 
-from icelib import batches, hardware, models
+from icelib import batches, hardware, heads, models
 from icelib.errors import DivergedError
 from icelib.methods import METHODS
 
@@ -30,9 +30,11 @@ class Engine:
     classes : int
         K.
     device : torch.device
+    parent : Classifier, optional
+        The plain network that a fine-tuned one starts from.
     """
 
-    def __init__(self, run, data, classes, device):
+    def __init__(self, run, data, classes, device, parent=None):
         self.run, self.device = run, device
         self.method = METHODS[run.method]
         self.precision = hardware.choose_precision(run.schedule.precision, device)
@@ -45,12 +47,23 @@ class Engine:
         torch.manual_seed(run.seed)
         model = models.build(run.network, run.shape.model_dump(), self.method.head, classes, run.head)
         self.model = model.to(device, memory_format=torch.channels_last)
+        if parent is not None:
+            self._start_from(parent, data)
         self.optimizer = self._optimizer()
+
+    def _start_from(self, parent, data):
+        """Take over the plain network's backbone, and its head or an estimate from its features."""
+        self.model.backbone.load_state_dict(parent.backbone.state_dict())
+        if isinstance(self.model.head, heads.LinearHead):
+            self.model.head.load_state_dict(parent.head.state_dict())
+        elif self.run.schedule.gaussian_head == "estimate":
+            z = batches.predict(parent, data["known"], torch.float32, features=True)  # (N, d)
+            self.model.head.estimate(z, self.labels)
 
     def _optimizer(self):
         schedule, head = self.run.schedule, self.model.head
         # decay would pull the Gaussian head's means and covariance, which are no weights, to zero
-        free = list(head.parameters()) if isinstance(head, models.GaussianHead) else []
+        free = list(head.parameters()) if isinstance(head, heads.GaussianHead) else []
         decayed = [p for p in self.model.parameters() if not any(p is q for q in free)]
         groups = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
         return torch.optim.SGD(

@@ -97,6 +97,58 @@ def energy(known_logits, labels, outlier_logits, *, weight, margin_known, margin
     }
 
 
+def binary_cross_entropy(known_logits, labels, outlier_logits, *, weight):
+    """Sigmoid binary cross-entropy of every class beside the softmax one: the BCE of Table 3.
+
+    Known samples have target 1 for their class and 0 for the others, outliers 0 for all. No logit
+    is pushed against cross-entropy: the gradients are σ(f_i) − [i = y] and σ(f_i). The paper
+    names the loss without an equation; this reading has the form of its eqs. 0.3, 0.5 and 0.15.
+
+    Parameters
+    ----------
+    known_logits : Tensor, shape (N, K)
+    labels : Tensor of int64, shape (N,)
+    outlier_logits : Tensor, shape (M, K)
+    weight : float
+        λ, on sums over classes.
+
+    Returns
+    -------
+    dict of str to Tensor, shape ()
+        ``cross_entropy``, ``bce_known`` and ``bce_outlier``.
+    """
+    targets = F.one_hot(labels, known_logits.shape[1]).to(known_logits)
+    known = F.binary_cross_entropy_with_logits(known_logits, targets, reduction="none").sum(1)  # (N,)
+    outlier = F.softplus(outlier_logits).sum(1)  # (M,)
+    return {
+        "cross_entropy": F.cross_entropy(known_logits, labels),
+        "bce_known": weight * known.mean(),
+        "bce_outlier": weight * outlier.mean(),
+    }
+
+
+def ice_minus(known_logits, labels, outlier_logits, *, weight):
+    """ICE⁻ of Table 3: eq. 0.15 without L_ice-id, so that nothing holds known samples near their mean.
+
+    Parameters
+    ----------
+    known_logits : Tensor, shape (N, K)
+    labels : Tensor of int64, shape (N,)
+    outlier_logits : Tensor, shape (M, K)
+    weight : float
+        λ.
+
+    Returns
+    -------
+    dict of str to Tensor, shape ()
+        ``cross_entropy`` and ``ice_ood``.
+    """
+    return {
+        "cross_entropy": F.cross_entropy(known_logits, labels),
+        "ice_ood": weight * ice_ood(outlier_logits).mean(),
+    }
+
+
 def ice(known_logits, labels, outlier_logits, *, weight):
     """In-distribution compatible outlier exposure (eq. 0.15) on logits of the Gaussian head.
 

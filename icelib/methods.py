@@ -35,4 +35,8 @@ METHODS = {
     "oe": Method(losses.outlier_exposure, "linear", scores.max_softmax, True, "OE"),
     "energy": Method(losses.energy, "linear", scores.energy, True, "Energy"),
     "ice": Method(losses.ice, "gaussian", scores.max_likelihood, True, "ICE"),
+    # the further rows of Table 3
+    "bce": Method(losses.binary_cross_entropy, "linear", scores.max_logit, True, "BCE"),
+    "energy_gaussian": Method(losses.energy, "gaussian", scores.energy, True, "Energy, Gaussian head"),
+    "ice_minus": Method(losses.ice_minus, "gaussian", scores.max_likelihood, True, "ICE⁻"),
 }

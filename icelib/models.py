@@ -1,59 +1,14 @@
-"""Networks: a backbone Z(x) with a linear (eq. 0.1) or Gaussian (eq. 0.11) head."""
-
-import math
+"""Networks: a backbone Z(x), and on it one of `icelib.heads`."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from icelib.heads import GaussianHead, LinearHead
+
 # Channel means and deviations of CIFAR-10's training images, as shares of 255.
 MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
 STD = (63.0 / 255, 62.1 / 255, 66.7 / 255)
-
-
-class LinearHead(nn.Linear):
-    """Logits f_i(z) = w_iᵀz + b_i (eq. 0.1): (N, d) → (N, K)."""
-
-    def __init__(self, features, classes):
-        super().__init__(features, classes)
-        nn.init.zeros_(self.bias)
-
-
-class GaussianHead(nn.Module):
-    """Logits h_i(z) = −‖L⁻¹(z − m_i)‖² (eq. 0.11): (N, d) → (N, K), each ≤ 0.
-
-    L is lower triangular with positive diagonal, shared by all classes; exp(h_i) plays the part
-    of class i's likelihood.
-
-    Parameters
-    ----------
-    features, classes : int
-        d and K.
-    mean_scale : float
-        Standard deviation of the entries of m at the start.
-    covariance_scale : float
-        L starts as ``covariance_scale * sqrt(d)`` times the identity. As squared distances add up
-        over d coordinates, this keeps them independent of the network's width.
-    """
-
-    def __init__(self, features, classes, mean_scale, covariance_scale):
-        super().__init__()
-        self.means = nn.Parameter(mean_scale * torch.randn(classes, features))  # (K, d)
-        # Below the diagonal the entries of L, on it their logarithms: the diagonal stays positive.
-        start = math.log(covariance_scale * math.sqrt(features))
-        self.lower = nn.Parameter(torch.diag(torch.full((features,), start)))  # (d, d)
-
-    @property
-    def L(self):
-        """Cholesky factor of the shared covariance: (d, d)."""
-        return self.lower.tril(-1) + torch.diag(self.lower.diagonal().exp())
-
-    def forward(self, z):
-        both = torch.cat([z, self.means])  # (N + K, d)
-        both = torch.linalg.solve_triangular(self.L, both.T, upper=False).T
-        z, m = both[: len(z)], both[len(z) :]  # L⁻¹z (N, d), L⁻¹m (K, d)
-        squared = z.square().sum(1, keepdim=True) + m.square().sum(1) - 2 * z @ m.T  # (N, K)
-        return -squared.clamp(min=0)  # rounding may leave −1e-7 where z = m
 
 
 class Block(nn.Module):
@@ -69,10 +24,10 @@ class Block(nn.Module):
         self.shortcut = None if inside == outside else nn.Conv2d(inside, outside, 1, stride, bias=False)
 
     def forward(self, x):
-        y = F.relu(self.norm1(x))
+        y = F.relu(self.norm1(x), inplace=True)
         # Where the shape changes, the shortcut starts from the activated input.
         skip = x if self.shortcut is None else self.shortcut(y)
-        y = F.relu(self.norm2(self.conv1(y)))
+        y = F.relu(self.norm2(self.conv1(y)), inplace=True)
         return skip + self.conv2(self.dropout(y))
 
 
@@ -86,7 +41,7 @@ class WideResNet(nn.Module):
     widen : int
         Factor k on the widths 16, 32, 64; d = 64 k.
     stem : {"basic", "strided"}
-        First convolution: 3×3, or 4×4 with stride 2, which quarters the work of all that follows.
+        See `_stem`.
     dropout : float
         Probability, between the convolutions of a block.
 
@@ -106,10 +61,7 @@ class WideResNet(nn.Module):
             raise ValueError(f"depth of a wide residual network is {depth}; expected 6n + 4: 10, 16, 22, 28, 34, 40, …")
         widths = [16, 16 * widen, 32 * widen, 64 * widen]
         self.features = widths[-1]
-        self.stem = {
-            "basic": nn.Conv2d(3, 16, 3, 1, 1, bias=False),
-            "strided": nn.Conv2d(3, 16, 4, 2, 1, bias=False),
-        }[stem]
+        self.stem = _stem(stem)
         blocks = []
         for group in range(3):
             for i in range((depth - 4) // 6):
@@ -118,13 +70,94 @@ class WideResNet(nn.Module):
                 blocks.append(Block(inside, widths[group + 1], stride, dropout))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(self.features)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        _initialise(self)
 
     def forward(self, x):
-        x = F.relu(self.norm(self.blocks(self.stem(x))))
+        x = F.relu(self.norm(self.blocks(self.stem(x))), inplace=True)
         return x.mean((2, 3))  # (N, d)
+
+
+class Layer(nn.Module):
+    """Pre-activation 3×3 convolution whose output is appended to its input."""
+
+    def __init__(self, inside, growth, dropout):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(inside)
+        self.conv = nn.Conv2d(inside, growth, 3, 1, 1, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        return torch.cat([x, self.dropout(self.conv(F.relu(self.norm(x), inplace=True)))], 1)
+
+
+class Transition(nn.Module):
+    """Pre-activation 1×1 convolution of all channels, then 2×2 averages."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.conv = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def forward(self, x):
+        return F.avg_pool2d(self.conv(F.relu(self.norm(x), inplace=True)), 2)
+
+
+class DenseNet(nn.Module):
+    """Densely connected network without its last layer: images (N, 3, 32, 32) → features (N, d).
+
+    The basic form, without bottleneck or compression: d = 16 + growth · (depth − 4).
+
+    Parameters
+    ----------
+    depth : int
+        3n + 4, for 3 blocks of n layers, 2 transitions, the stem and the head.
+    growth : int
+        Channels that each layer adds.
+    stem : {"basic", "strided"}
+    dropout : float
+        Probability, after each convolution of a block.
+
+    Raises
+    ------
+    ValueError
+        If `depth` is not 3n + 4.
+
+    Notes
+    -----
+    Huang, Liu, van der Maaten and Weinberger, "Densely Connected Convolutional Networks", 2017.
+    """
+
+    def __init__(self, depth, growth, stem="basic", dropout=0.0):
+        super().__init__()
+        if depth < 7 or (depth - 4) % 3:
+            raise ValueError(f"depth of a dense network is {depth}; expected 3n + 4: 7, 10, 13, 22, 40, 100, …")
+        self.stem = _stem(stem)
+        parts, channels = [], 16
+        for block in range(3):
+            if block > 0:
+                parts.append(Transition(channels))
+            for _ in range((depth - 4) // 3):
+                parts.append(Layer(channels, growth, dropout))
+                channels += growth
+        self.features = channels
+        self.blocks = nn.Sequential(*parts)
+        self.norm = nn.BatchNorm2d(channels)
+        _initialise(self)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.blocks(self.stem(x))), inplace=True)
+        return x.mean((2, 3))  # (N, d)
+
+
+def _stem(kind):
+    """First convolution: 3×3, or 4×4 with stride 2, which quarters the work of all that follows."""
+    return nn.Conv2d(3, 16, 3, 1, 1, bias=False) if kind == "basic" else nn.Conv2d(3, 16, 4, 2, 1, bias=False)
+
+
+def _initialise(network):
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 class Classifier(nn.Module):
@@ -146,10 +179,10 @@ class Classifier(nn.Module):
             return self.head(z)
 
 
-BACKBONES = {"wideresnet": WideResNet}
+BACKBONES = {"wideresnet": WideResNet, "densenet": DenseNet}
 
 
-def build(network, shape, head, classes, head_start):
+def build(network, shape, head, classes, head_parameters):
     """Build an untrained classifier.
 
     Parameters
@@ -161,8 +194,8 @@ def build(network, shape, head, classes, head_start):
     head : {"linear", "gaussian"}
     classes : int
         K.
-    head_start : dict
-        Start values of `GaussianHead`; the linear head has none.
+    head_parameters : dict
+        Of `heads.GaussianHead`; the linear head has none.
 
     Returns
     -------
@@ -171,11 +204,11 @@ def build(network, shape, head, classes, head_start):
     backbone = BACKBONES[network](**shape)
     if head == "linear":
         return Classifier(backbone, LinearHead(backbone.features, classes))
-    return Classifier(backbone, GaussianHead(backbone.features, classes, **head_start))
+    return Classifier(backbone, GaussianHead(backbone.features, classes, **head_parameters))
 
 
 def normalize(images):
     """Turn uint8 images into network input: (N, 3, 32, 32) in 0…255 → float32, mean 0, deviation 1."""
     mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
     std = torch.tensor(STD, device=images.device).view(3, 1, 1)
-    return (images.float() / 255 - mean) / std
+    return images.float().div_(255).sub_(mean).div_(std)

@@ -9,7 +9,17 @@ from pydantic import ValidationError
 
 from icelib import paths
 from icelib.methods import METHODS
-from icelib.schema import HEAD_PARAMETERS, Network, Params, Schedule, Strict, hint, loss_parameters
+from icelib.schema import (
+    HEAD_PARAMETERS,
+    DenseNetShape,
+    Params,
+    Schedule,
+    Strict,
+    WideResNetShape,
+    check_parameters,
+    hint,
+    loss_parameters,
+)
 
 
 class Run(Strict):
@@ -25,10 +35,11 @@ class Run(Strict):
     protocol: str
     method: str
     seed: int
-    shape: Network
+    shape: WideResNetShape | DenseNetShape
     schedule: Schedule
     loss: dict[str, float]
-    head: dict[str, float]
+    head: dict[str, float | str]
+    parent: "Run | None" = None  # whose weights a fine-tuned run starts from
 
     @property
     def name(self):
@@ -94,13 +105,15 @@ def run(scale, known, network, protocol, method, seed):
         If a key is unknown, with the keys that there are.
     """
     params = load()
-    block = _pick(params.blocks, scale, "scale")
-    _pick(block.known, known, f"{scale}.known")
+    block = pick(params.blocks, scale, "scale")
+    pick(block.known, known, f"{scale}.known")
     if not str(seed).isdecimal() or str(int(seed)) != str(seed):
         raise ValueError(f"seed is {seed!r}; expected a whole number ≥ 0, written without leading zeros")
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}{hint(method, METHODS)}")
-    parameters = _pick(block.train, method, f"{scale}.train")
+    parameters = pick(block.train, method, f"{scale}.train")
+    schedule = pick(block.protocols, protocol, f"{scale}.protocols")
+    networks = {name: shape for name, shape in block.networks if shape}
     return Run(
         scale=scale,
         known=known,
@@ -108,10 +121,11 @@ def run(scale, known, network, protocol, method, seed):
         protocol=protocol,
         method=method,
         seed=int(seed),
-        shape=_pick(block.networks, network, f"{scale}.networks"),
-        schedule=_pick(block.protocols, protocol, f"{scale}.protocols"),
+        shape=pick(networks, network, f"{scale}.networks"),
+        schedule=schedule,
         loss={name: parameters[name] for name in loss_parameters(method)},
         head={name: parameters[name] for name in HEAD_PARAMETERS[METHODS[method].head]},
+        parent=run(scale, known, network, "scratch", "plain", seed) if schedule.start == "plain" else None,
     )
 
 
@@ -127,20 +141,53 @@ def declared(scale):
     """List the runs of a scale that params.yaml declares, in table order."""
     params = load()
     return [
-        run(scale, known, network, "scratch", method, seed)
-        for known in params.known
-        for network in params.networks
-        for method in params.methods
+        run(scale, known, network, "finetune" if name == "finetune" else "scratch", method, seed)
+        for name, group in params.runs
+        for known in group.known
+        for network in group.networks
+        for method in group.methods
         for seed in params.seeds
     ]
 
 
 def task(scale, known):
     """Look up a task (known set with its outliers) in params.yaml."""
-    return _pick(_pick(load().blocks, scale, "scale").known, known, f"{scale}.known")
+    return pick(pick(load().blocks, scale, "scale").known, known, f"{scale}.known")
 
 
-def _pick(mapping, key, what):
+def vary(run, changes):
+    """Return a run with some values of its loss, head or schedule replaced.
+
+    Parameters
+    ----------
+    run : Run
+    changes : dict of str to float or str
+
+    Returns
+    -------
+    Run
+        Of the same name; its digest differs.
+
+    Raises
+    ------
+    ValueError
+        If a key is none of these, or a value is not allowed.
+    """
+    loss, head, schedule = dict(run.loss), dict(run.head), run.schedule.model_dump()
+    for key, value in changes.items():
+        place = next((part for part in (loss, head, schedule) if key in part), None)
+        if place is None:
+            raise ValueError(f"{run.method} has no parameter {key!r}{hint(key, [*loss, *head, *schedule])}")
+        place[key] = value
+    check_parameters(run.method, loss | head)
+    try:
+        return run.model_copy(update={"loss": loss, "head": head, "schedule": Schedule(**schedule)})
+    except ValidationError as error:
+        raise ValueError("\n".join(_lines(error))) from None
+
+
+def pick(mapping, key, what):
+    """Look up a key; name the keys that there are if it is none of them."""
     if key not in mapping:
         raise ValueError(f"unknown {what}: {key!r}{hint(key, mapping)}")
     return mapping[key]

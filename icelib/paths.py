@@ -37,6 +37,11 @@ def metrics(run):
     return ROOT / "results" / "metrics" / run.scale / f"{run.name}.json"
 
 
+def sweep(scale, name):
+    """Return the path of a sweep's validation figures."""
+    return ROOT / "results" / "sweeps" / scale / f"{name}.json"
+
+
 def relative(path):
     """Return `path` as messages show it: relative to the project folder where it lies inside."""
     path = Path(path)

@@ -1,222 +1,261 @@
-"""Tables as a reader sees them: Markdown, LaTeX, captions and verdicts."""
+"""Tables as a reader sees them: Markdown and LaTeX, written to ``figures/``."""
+
+import re
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from icelib import params, paths, results
+from icelib import paths
+from icelib.captions import DENSENET, FINETUNE, HEADINGS, MANY, MARKS, SCRATCH, caption
+from icelib.cells import DETECTION, METRICS
 from icelib.files import write_bytes
-from icelib.tables import METRICS
+from icelib.tables import TRIPLE
 
-MARKS = {"plain": "", "finetune": " †", "scratch": " ‡"}
+NOT_RUN = "not run at this scale"
+NAMES = {"wideresnet": "WideResNet", "densenet": "DenseNet", "finetune": "fine-tuned", "scratch": "from scratch"}
 
 
-def display(table, paper_known, convention):
-    """Arrange one block of a long table as the paper prints it, each cell as text.
+class Part(NamedTuple):
+    """One piece of a table, as it stands on a page.
+
+    Attributes
+    ----------
+    title, note : str
+    label : str
+        End of the LaTeX label.
+    blocks : tuple
+        Blocks of `captions.TABLES` that the caption tells of.
+    frame : DataFrame of str or None
+        None if nothing of it was run.
+    in_latex : bool
+    """
+
+    title: str
+    note: str
+    label: str
+    blocks: tuple
+    frame: pd.DataFrame | None
+    in_latex: bool = True
+
+
+def markdown(name, table, scale):
+    """Render a table at one scale as Markdown.
 
     Parameters
     ----------
+    name : {"table1", "table2", "table3", "extended"}
     table : DataFrame
-        From `table2`.
-    paper_known : {"CIFAR10", "CIFAR100"}
-    convention : str
-        One of `CONVENTIONS`.
+        From the function of that name in `icelib.tables`.
+    scale : str
 
     Returns
     -------
-    DataFrame of str
-        A row for each method; for each metric the columns *paper*, *ours* and *difference*.
+    str
     """
-    block = table[(table.paper_known == paper_known) & (table.convention == convention)]
+    about = caption(name, scale)
+    pieces = [f"## {about.title}", f"In percent. {about.text()}"]
+    for part in PARTS[name](table):
+        text = f"{NOT_RUN.capitalize()}." if part.frame is None else _markdown(part.frame)
+        pieces += [f"### {part.title}", part.note, text]
+    return "\n\n".join(filter(None, pieces)) + "\n"
+
+
+def latex(name, table, scale):
+    """Render what was run of a table at one scale as LaTeX, for packages booktabs and graphicx.
+
+    Parameters are those of `markdown`.
+
+    Returns
+    -------
+    str
+    """
+    about = caption(name, scale)
+    pieces = [r"% \usepackage{booktabs,graphicx}"]
+    for part in PARTS[name](table):
+        if part.frame is None or not part.in_latex:
+            continue
+        text = f"{about.title}, in percent. {part.title}. {part.note} {about.text(*part.blocks)}"
+        head, *body = (" & ".join(map(_tex, line)) + r" \\" for line in [part.frame.columns, *part.frame.to_numpy()])
+        pieces += [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_tex(text)}}}",
+            rf"\label{{tab:{name}-{scale}-{part.label}}}",
+            r"\resizebox{\textwidth}{!}{%",
+            rf"\begin{{tabular}}{{{'l' * part.frame.shape[1]}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+        ]
+    return "\n".join(pieces) + "\n"
+
+
+def _parts1(table):
+    shown = table[table.convention == "outlier_positive"]
+    for block, cells in shown.groupby(["paper_known", "network", "protocol"], sort=False):
+        title = f"{_title(cells)}: {NAMES[block[1]]}, {NAMES[block[2]]}"
+        if not cells.seeds.any():
+            yield Part(title, "", "", (), None)
+            continue
+        for metric in DETECTION:
+            frame = _triples(cells[cells.metric == metric])
+            yield Part(f"{title}, {METRICS[metric]}", "", "-".join([*block, metric]), (block,), frame)
+
+
+def _triples(cells):
     lines = []
-    for (row, protocol), cells in block.groupby(["row", "protocol"], sort=False):
-        line = {"Method": row + MARKS[protocol]}
-        for cell in cells.itertuples():
-            name = METRICS[cell.metric]
-            line[f"{name} paper"] = _paper(cell)
-            line[f"{name} ours"] = _number(cell)
-            line[f"{name} difference"] = f"{cell.difference:+.2f}" if np.isfinite(cell.difference) else "–"
+    for (theirs, ours), triple in cells.groupby(["paper_outliers", "outliers"], sort=False):
+        line = {"outliers (paper)": theirs or "–", "outliers (ours)": ours or "–"}
+        for cell in triple.set_index("method").loc[list(TRIPLE)].reset_index().itertuples():
+            line[f"{cell.method} paper"] = _bold(f"{cell.paper:.2f}", cell.best_paper) if theirs else "–"
+            line[f"{cell.method} ours"] = _number(cell, bold=cell.best_ours) if ours else "–"
+            line[f"{cell.method} difference"] = _signed(cell.difference)
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _parts2(table):
+    for known, block in table.groupby("paper_known", sort=False):
+        blocks = {"CIFAR10": (SCRATCH, FINETUNE), "CIFAR100": (MANY,)}[known]
+        rows = block.row + block.protocol.map(MARKS)
+        note = "FPR95 of ours is outlier-positive."
+        yield Part(f"In short: {_title(block)}", note, "", blocks, _short(block, rows), in_latex=False)
+        yield from _both_conventions(block, rows, "Method", blocks) if block.seeds.any() else ()
+
+
+def _parts3(table):
+    rows = table.row + ", " + table.model
+    if table.seeds.any():
+        yield from _both_conventions(table, rows, "Loss, network", (SCRATCH,))
+    else:
+        yield Part(_title(table), "", "", (), None)
+
+
+def _both_conventions(block, rows, first, blocks):
+    for convention, note in HEADINGS.items():
+        cells = block[block.convention == convention]
+        label = f"{block.paper_known.iloc[0]}-{convention}"
+        yield Part(_title(block), note, label, blocks, _paper_and_ours(cells, rows, first))
+
+
+def _paper_and_ours(cells, rows, first):
+    lines = []
+    for row, group in cells.groupby(rows, sort=False):
+        line = {first: row}
+        for cell in group.itertuples():
+            line[f"{METRICS[cell.metric]} paper"] = _paper(cell)
+            line[f"{METRICS[cell.metric]} ours"] = _number(cell)
+            line[f"{METRICS[cell.metric]} difference"] = _signed(cell.difference)
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _short(block, rows):
+    cells = block[(block.convention == "outlier_positive") & (block.metric != "aupr")]
+    shown = _paper_and_ours(cells, rows, "Method")
+    return shown[[name for name in shown if not name.endswith("difference")]]
+
+
+def _parts_extended(table):
+    if not (table.plain_seeds.any() or table.ice_seeds.any()):
+        yield Part(_title(table), "", "", (), None)
+        return
+    for outliers, group in table.groupby("outliers", sort=False):
+        where = "mean over far sets" if outliers == "mean" else f"near set {outliers}"
+        for convention, note in HEADINGS.items():
+            lines = []
+            for row, cells in group[group.convention == convention].groupby("row", sort=False):
+                line = {"Detector": row}
+                for cell in cells.itertuples():
+                    line[f"{METRICS[cell.metric]} plain"] = _number(cell, "plain")
+                    line[f"{METRICS[cell.metric]} ICE"] = _number(cell, "ice")
+                    line[f"{METRICS[cell.metric]} ICE − plain"] = _signed(cell.difference)
+                lines.append(line)
+            label = f"{outliers}-{convention}"
+            yield Part(f"{_title(table)}, {where}", note, label, (SCRATCH,), pd.DataFrame(lines))
+
+
+PARTS = {"table1": _parts1, "table2": _parts2, "table3": _parts3, "extended": _parts_extended}
+
+
+def _title(cells):
+    known = next(filter(None, cells.known), "")
+    return f"{cells.paper_known.iloc[0]} in the paper" + (
+        f", {known} here" if known else "; its part is not run at this scale"
+    )
 
 
 def _paper(cell):
     return f"{cell.paper:.2f}" if cell.paper_fits_convention else f"({cell.paper:.2f})"
 
 
-def _number(cell):
-    if not cell.seeds:
-        return "not run at this scale"
-    if cell.seeds > 1:
-        return f"{cell.ours:.2f} ± {cell.std:.2f}"
-    return f"{cell.ours:.2f} [{cell.low:.1f}, {cell.high:.1f}]"
+def _number(cell, of="", bold=False):
+    value = getattr(cell, of or "ours")
+    low, high, std, seeds = (getattr(cell, f"{of}_{name}".strip("_")) for name in ("low", "high", "std", "seeds"))
+    if not seeds:
+        return NOT_RUN
+    return _bold(f"{value:.2f}", bold) + (f" ± {std:.2f}" if seeds > 1 else f" [{low:.1f}, {high:.1f}]")
 
 
-def caption(scale):
-    """Say what the numbers of Table 2 at a scale were measured on, with sample counts."""
-    parts = []
-    for known in params.load().known:
-        task = params.task(scale, known)
-        runs = [run for run in params.declared(scale) if run.known == known]
-        found = [results.load(run) for run in runs]
-        images, setting, shape = found[0]["images"], found[0]["environment"], runs[0].shape
-        parts.append(
-            f"{task.plays}'s part is played by {task.title} ({images['known']} test images); detection is averaged over "
-            + ", ".join(f"{name} ({images[name]})" for name in task.mean_over)
-            + f"; the paper averages over iSUN, Places365, Textures, LSUN and SVHN. Network: WideResNet-{shape.depth}-{shape.widen}, "
-            f"{runs[0].schedule.epochs} epochs from scratch, seeds {', '.join(dict.fromkeys(str(run.seed) for run in runs))}; "
-            f"{setting['device']}, {setting['threads']} threads, {setting['precision']}, torch {setting['torch']}."
-        )
-    return (
-        f"Table 2 at {scale} scale, in percent. "
-        + " ".join(parts)
-        + " In brackets: 95 % bootstrap intervals over test images of one run; "
-        "after ±: standard deviation over seeds. † fine-tuned, ‡ from scratch. "
-        "A paper value in parentheses seems to follow the other convention, so no difference is taken."
-    )
+def _signed(value):
+    return f"{value:+.2f}" if np.isfinite(value) else "–"
 
 
-HEADINGS = {
-    "outlier_positive": "Outlier-positive: AUPR of finding outliers; FPR95 = known images rejected when 95 % of outliers are",
-    "known_positive": "Known-positive: AUPR of finding known images; FPR95 = outliers accepted when 95 % of known images are",
-}
+def _bold(text, bold):
+    return f"**{text}**" if bold else text
 
 
-def markdown(table, scale):
-    """Render Table 2 at one scale as Markdown: all rows in short, blocks that were run in both conventions."""
-    parts = [f"## Table 2, {scale} scale\n\n{caption(scale)}"]
-    for paper_known in table.paper_known.unique():
-        parts.append(f"### In short: {_title(table, paper_known)}\n\nFPR95 of ours is outlier-positive.")
-        parts.append(summary(table, paper_known))
-        for convention, heading in HEADINGS.items() if _was_run(table, paper_known) else ():
-            parts.append(f"### {_title(table, paper_known)}\n\n{heading}.")
-            parts.append(display(table, paper_known, convention).to_markdown(index=False, disable_numparse=True))
-    return "\n\n".join(parts) + "\n"
+def _markdown(frame):
+    return frame.to_markdown(index=False, disable_numparse=True)
 
 
-def latex(table, scale):
-    """Render the blocks of Table 2 that were run at one scale as LaTeX tables, in both conventions."""
-    parts = [f"% {caption(scale)}"]
-    for paper_known in filter(lambda name: _was_run(table, name), table.paper_known.unique()):
-        for convention, heading in HEADINGS.items():
-            shown = display(table, paper_known, convention)
-            text = f"{_title(table, paper_known)}. {heading}."
-            parts.append(
-                shown.to_latex(
-                    index=False,
-                    escape=True,
-                    caption=_escape(text),
-                    label=f"tab:table2-{scale}-{paper_known}-{convention}",
-                )
-            )
-    symbols = {
-        "†": r"$\dagger$",
-        "‡": r"$\ddagger$",
-        "↑": r"$\uparrow$",
-        "↓": r"$\downarrow$",
-        "–": "--",
-        "±": r"$\pm$",
+_SYMBOLS = str.maketrans(
+    {character: "\\" + character for character in "%&_#$"}
+    | {"†": r"$\dagger$", "‡": r"$\ddagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$"}
+    | {"–": "--", "−": "$-$", "⁻": "$^-$"}
+)
+
+
+def _tex(text):
+    return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", text.translate(_SYMBOLS))
+
+
+def _write(file, name, tables):
+    content = {
+        "csv": pd.concat(tables.values()).to_csv(index=False),
+        "md": "\n".join(markdown(name, table, scale) for scale, table in tables.items()),
+        "tex": "\n".join(latex(name, table, scale) for scale, table in tables.items()),
     }
-    text = "\n".join(parts)
-    for symbol, command in symbols.items():
-        text = text.replace(symbol, command)
-    return text
+    for suffix, text in content.items():
+        write_bytes(paths.FIGURES / f"{file}.{suffix}", text.encode())
 
 
-def summary(table, paper_known):
-    """Arrange one block of a long table in short, for the README: *paper* and *ours* only.
-
-    FPR95 of ours is outlier-positive in every row.
-    """
-    block = table[(table.paper_known == paper_known) & (table.convention == "outlier_positive")]
-    lines = []
-    for (row, protocol), cells in block.groupby(["row", "protocol"], sort=False):
-        line = {"Method": row + MARKS[protocol]}
-        for cell in cells[cells.metric != "aupr"].itertuples():
-            line[f"{METRICS[cell.metric]} paper"] = _paper(cell)
-            line[f"{METRICS[cell.metric]} ours"] = _number(cell)
-        lines.append(line)
-    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
-
-
-def verdict(table, scale):
-    """Compare ICE's lead over each baseline, from scratch, in the paper and here, as Markdown.
-
-    A lead of ours is called open if it is within the noise: where the 95 % intervals of two
-    single runs overlap, or where several seeds' means differ by less than their deviations add up to.
-    """
-    lines = []
-    for paper_known in table.paper_known.unique():
-        block = table[(table.paper_known == paper_known) & (table.convention == "outlier_positive")]
-        cells = block[(block.protocol != "finetune") & (block.seeds > 0)].set_index(["row", "metric"])
-        for baseline in ("MSP", "ODIN", "Mahalanobis", "OE", "Energy"):
-            for metric, name in METRICS.items():
-                # of post-hoc rows the paper has AUPR and FPR95 in the other convention
-                posthoc = baseline in ("MSP", "ODIN", "Mahalanobis") and metric != "auroc"
-                if (posthoc and (baseline, metric) != ("MSP", "accuracy")) or not {
-                    ("ICE", metric),
-                    (baseline, metric),
-                } <= set(cells.index):
-                    continue
-                ice, other = cells.loc["ICE", metric], cells.loc[baseline, metric]
-                sign = -1 if metric == "fpr95" else 1
-                paper, ours = sign * (ice.paper - other.paper), sign * (ice.ours - other.ours)
-                lines.append(
-                    {
-                        "ICE against": f"{baseline}, {paper_known}",
-                        "metric": name[:-2],
-                        "lead in the paper": f"{paper:+.2f}",
-                        "lead here": f"{ours:+.2f}",
-                        "verdict": _order(paper, ours) if _apart(ice, other) else "open",
-                    }
-                )
-    if not lines:
-        return f"At {scale} scale, ICE and its baselines were not run."
-    counts = {
-        word: sum(line["verdict"] == word for line in lines) for word in ("same order", "**other order**", "open")
-    }
-    text = (
-        f"At {scale} scale, of {len(lines)} comparisons {counts['same order']} have the paper's order, "
-        f"{counts['**other order**']} the other one, and {counts['open']} are within the noise. "
-        "A positive lead means that ICE is better.\n\n"
-    )
-    return text + pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
-
-
-def _apart(a, b):
-    if a.seeds == b.seeds == 1:
-        return a.low > b.high or b.low > a.high
-    return abs(a.ours - b.ours) > a["std"] + b["std"]
-
-
-def _order(paper, ours):
-    return "same order" if paper * ours > 0 else "**other order**"
-
-
-def _was_run(table, paper_known):
-    return table.seeds[table.paper_known == paper_known].any()
-
-
-def _title(table, paper_known):
-    known = [name for name in table[table.paper_known == paper_known].known.unique() if name]
-    return f"{paper_known} in the paper" + (f", {known[0]} here" if known else "; its part is not run at this scale")
-
-
-def _escape(text):
-    return text.replace("%", r"\%")
-
-
-def write_table2(tables):
-    """Write ``figures/table2.csv``, ``.md`` and ``.tex``.
+def write_table1(tables):
+    """Write ``figures/table1.csv``, ``.md`` and ``.tex``.
 
     Parameters
     ----------
     tables : dict of str to DataFrame
-        From `table2`, for each scale.
+        From `tables.table1`, for each scale.
     """
-    content = {
-        "csv": pd.concat(tables.values()).to_csv(index=False),
-        "md": "\n".join(markdown(table, scale) for scale, table in tables.items()),
-        "tex": "\n".join(latex(table, scale) for scale, table in tables.items()),
-    }
-    for suffix, text in content.items():
-        write_bytes(paths.FIGURES / f"table2.{suffix}", text.encode())
+    _write("table1", "table1", tables)
+
+
+def write_table2(tables):
+    """Write ``figures/table2.csv``, ``.md`` and ``.tex``, see `write_table1`."""
+    _write("table2", "table2", tables)
+
+
+def write_table3(tables):
+    """Write ``figures/table3.csv``, ``.md`` and ``.tex``, see `write_table1`."""
+    _write("table3", "table3", tables)
+
+
+def write_extended(tables):
+    """Write ``figures/table2_extended.csv``, ``.md`` and ``.tex`` from `tables.extended`, see `write_table1`."""
+    _write("table2_extended", "extended", tables)

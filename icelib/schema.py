@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from icelib.heads import FACTORS
 from icelib.methods import METHODS
 
 Count = Annotated[int, Field(gt=0)]
@@ -25,6 +26,13 @@ class Part(Strict):
     set: str
     split: str | None = None  # may be left out where there is only one
     classes: list[str | int] | None = None
+    per_class: Count | None = None  # at most so many images of each class, drawn once
+
+
+class Outliers(Part):
+    """A set of test outliers, and the set of the paper's Table 1 beside which it stands."""
+
+    plays: Literal["iSUN", "Places365", "Textures", "LSUN", "SVHN", "CIFAR100", "CIFAR10"] | None = None
 
 
 class Known(Strict):
@@ -42,7 +50,7 @@ class Task(Strict):
     known: Known
     auxiliary: Part
     validation_share: Annotated[float, Field(gt=0, lt=1)]  # of the known and auxiliary images
-    outliers: dict[str, Part]
+    outliers: dict[str, Outliers]
     mean_over: Annotated[list[str], Field(min_length=1)]  # the outlier sets that Table 2 averages over
     outlier_images: Count  # of each outlier set, drawn once
 
@@ -54,8 +62,8 @@ class Task(Strict):
         return self
 
 
-class Network(Strict):
-    """Shape of a backbone."""
+class WideResNetShape(Strict):
+    """Shape of a wide residual network, see `models.WideResNet`."""
 
     depth: Count
     widen: Count
@@ -63,9 +71,27 @@ class Network(Strict):
     dropout: Share = 0.0
 
 
+class DenseNetShape(Strict):
+    """Shape of a densely connected network, see `models.DenseNet`."""
+
+    depth: Count
+    growth: Count
+    stem: Literal["basic", "strided"] = "basic"
+    dropout: Share = 0.0
+
+
+class Networks(Strict):
+    """The backbones of a scale."""
+
+    wideresnet: WideResNetShape
+    densenet: DenseNetShape | None = None
+
+
 class Schedule(Strict):
     """How a network is optimised; the same for every method of a protocol."""
 
+    start: Literal["random", "plain"] = "random"  # weights: drawn, or those of the plain network
+    gaussian_head: Literal["random", "estimate"] = "random"  # drawn, or estimated from features at the start
     epochs: Count
     known_batch: Count
     outlier_batch: Count
@@ -79,20 +105,33 @@ class Schedule(Strict):
 
 
 class Detectors(Strict):
-    """Post-hoc detectors applied to the plain network."""
+    """Parameters of ODIN; the other post-hoc detectors have pytorch-ood's, see `icelib.posthoc`."""
 
     odin_temperature: Positive
     odin_noise: NonNegative
+
+
+class Sweep(Strict):
+    """Trainings that differ in one or two values and are compared on validation images."""
+
+    title: str
+    method: str
+    protocol: str
+    # as train.METHOD; a copy of its own, since what is in use there is chosen from the sweep
+    base: dict[str, Finite | str]
+    # what replaces values of the base or of the protocol, one training each
+    values: Annotated[list[dict[str, Finite | str]], Field(min_length=1)]
 
 
 class Scale(Strict):
     """One block of params.yaml: the whole experiment at one size."""
 
     known: dict[str, Task]
-    networks: dict[str, Network]
+    networks: Networks
     protocols: dict[str, Schedule]
-    train: dict[str, dict[str, Finite]]
+    train: dict[str, dict[str, Finite | str]]
     detectors: Detectors
+    sweeps: dict[str, Sweep] = {}
     bootstrap: Count
 
     @model_validator(mode="after")
@@ -111,8 +150,8 @@ class Scale(Strict):
         return self
 
 
-# Start values of the Gaussian head, see `models.GaussianHead`; the linear head has none.
-HEAD_PARAMETERS = {"linear": (), "gaussian": ("mean_scale", "covariance_scale")}
+# Form and start values of the Gaussian head, see `heads.GaussianHead`; the linear head has none.
+HEAD_PARAMETERS = {"linear": (), "gaussian": ("factor", "mean_scale", "covariance_scale")}
 
 
 def loss_parameters(method):
@@ -130,25 +169,62 @@ def check_parameters(method, values):
             raise ValueError(f"train.{method}.{key}: no such parameter{hint(key, expected)}")
     for key in expected:
         if key not in values:
-            raise ValueError(f"train.{method}.{key} is missing; expected a number")
-    if values.get("weight", 0) < 0:
-        raise ValueError(f"train.{method}.weight = {values['weight']}: expected a number ≥ 0")
-    for key in head:
-        if values[key] <= 0:
-            raise ValueError(f"train.{method}.{key} = {values[key]}: expected a number > 0")
+            raise ValueError(f"train.{method}.{key} is missing; expected {_expected(key)}")
+        value, right = values[key], _RIGHT.get(key, lambda value: True)
+        if isinstance(value, str) != (key == "factor") or not right(value):
+            raise ValueError(f"train.{method}.{key} = {value!r}: expected {_expected(key)}")
+
+
+_RIGHT = {
+    "weight": lambda value: value >= 0,
+    "mean_scale": lambda value: value > 0,
+    "covariance_scale": lambda value: value > 0,
+    "factor": lambda value: value in FACTORS,
+}
+
+
+def _expected(key):
+    if key == "factor":
+        return f"one of {list(FACTORS)}"
+    return "a number" + {"weight": " ≥ 0", "mean_scale": " > 0", "covariance_scale": " > 0"}.get(key, "")
+
+
+class Group(Strict):
+    """Runs of all combinations of its lists."""
+
+    known: list[str]
+    networks: list[str]
+    methods: list[str]
+
+
+class Groups(Strict):
+    """The runs behind the paper's tables, grouped because no table is a full cross product."""
+
+    few: Group
+    densenet: Group
+    many: Group
+    finetune: Group
 
 
 class Params(Strict):
     """The whole of params.yaml; scales are checked when they are used."""
 
     scales: list[str]
-    known: list[str]
-    networks: list[str]
-    methods: list[str]
-    seeds: list[str]
+    seeds: Annotated[list[str], Field(min_length=1)]
+    known: list[str]  # tasks to make
+    runs: Groups
+    sweeps: list[str]
     datasets: list[str]
     own_datasets: dict[str, dict[str, str]]
     blocks: dict[str, Scale]
+
+    @model_validator(mode="after")
+    def _runs_have_their_tasks(self):
+        for name, group in self.runs:
+            for known in group.known:
+                if known not in self.known:
+                    raise ValueError(f"runs.{name}.known names {known!r}, which is not in known: {self.known}")
+        return self
 
 
 def hint(word, known):

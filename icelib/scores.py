@@ -18,6 +18,14 @@ def energy(logits):
     return logits.double().logsumexp(1)
 
 
+def max_logit(logits):
+    """Largest logit max_i f_i; the largest sigmoid probability max_i σ(f_i) has the same order.
+
+    Source: Hendrycks et al., 2022; here the score of sigmoid binary cross-entropy.
+    """
+    return logits.double().max(1).values
+
+
 def max_likelihood(logits):
     """ICE's score max_i h_i ≤ 0; its confidence exp(max_i h_i) (eq. 0.13) has the same order.
 

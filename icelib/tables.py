@@ -1,12 +1,13 @@
 """The paper's tables beside ours, as long data made from result files; `rendering` prints them.
 
-Values are in percent. Conventions: *outlier-positive* and *known-positive*, see `icelib.metrics`.
+Values are in percent; the columns that all tables share are those of `cells.lines`.
 """
 
 import numpy as np
 import pandas as pd
 
-from icelib import params, paths, results
+from icelib import params, results
+from icelib.cells import DETECTION, lines, paper, results_by_block, task_playing
 
 # Row of Table 2: the method that is trained, and the detector that scores its network.
 ROWS = {
@@ -17,20 +18,33 @@ ROWS = {
     "Energy": ("energy", "energy"),
     "ICE": ("ice", "ice"),
 }
-CONVENTIONS = ("outlier_positive", "known_positive")
-METRICS = {"aupr": "AUPR ↑", "auroc": "AUROC ↑", "fpr95": "FPR95 ↓", "accuracy": "Accuracy ↑"}
+TRIPLE = {"OE": "oe", "Energy": "energy", "ICE": "ice"}  # what Table 1 compares
+# Row and model of Table 3: the method, whose own score is the detector.
+ABLATION = {
+    ("Energy", "WRN"): "energy",
+    ("Energy", "WRN(G)"): "energy_gaussian",
+    ("BCE", "WRN"): "bce",
+    ("ICE⁻", "WRN(G)"): "ice_minus",
+    ("ICE", "WRN(G)"): "ice",
+}
+POSTHOC = {
+    "msp": "MSP",
+    "odin": "ODIN",
+    "mahalanobis": "Mahalanobis",
+    "energy": "energy",
+    "max_logit": "max logit",
+    "vim": "ViM",
+    "knn": "kNN",
+    "react": "ReAct",
+    "gen": "GEN",
+    "ash": "ASH",
+    "kl_matching": "KL matching",
+    "ice": "ICE's own score",
+}
 
 
-def paper_table2():
-    """Return the paper's Table 2: one row for each row there, values in percent.
-
-    Its column ``convention`` is not the paper's: it is the one that the values fit.
-    """
-    return pd.read_csv(paths.PAPER / "table2.csv")
-
-
-def table2(scale):
-    """Put the paper's Table 2 beside our runs at one scale.
+def table1(scale):
+    """Put the paper's Table 1, and the means over its far sets, beside our runs at one scale.
 
     Parameters
     ----------
@@ -40,64 +54,137 @@ def table2(scale):
     Returns
     -------
     DataFrame
-        One row for each row of the paper's table, metric and convention, with columns ``paper``,
-        ``ours`` (mean over seeds; NaN if not run), ``low`` and ``high`` (95 % bootstrap interval,
-        where there is one seed), ``std`` (over seeds, where there are more), ``difference``
-        (ours − paper, where the paper's value fits the convention), ``seeds`` and ``runs``.
+        One row for each block (``paper_known``, ``network``, ``protocol``), set of outliers, method,
+        metric and convention. ``paper_outliers`` is the paper's set and ``outliers`` ours that stands
+        beside it; either is empty where there is none. In the row ``mean``, the paper's value is
+        computed from its cells without CIFAR100, and ours is over the task's ``mean_over``.
+        ``best_paper`` and ``best_ours`` mark the best of the three methods, all in a tie, and none
+        where one of them is missing.
     """
-    tasks = params.load().blocks[scale].known
-    lines = []
-    for paper in paper_table2().itertuples():
-        method, detector = ROWS[paper.row]
-        protocol = "scratch" if paper.protocol == "plain" else paper.protocol
-        runs = [
-            run
-            for run in params.declared(scale)
-            if (run.method, run.protocol, run.network) == (method, protocol, "wideresnet")
-            and tasks[run.known].plays == paper.known
-        ]
-        found = [results.load(run) for run in runs]
-        for convention in CONVENTIONS:
-            for metric in METRICS:
-                entries = [_entry(result, detector, metric, convention) for result in found]
-                fits = metric in ("auroc", "accuracy") or convention == paper.convention
-                lines.append(
-                    {
-                        "scale": scale,
-                        "paper_known": paper.known,
-                        "known": ", ".join(dict.fromkeys(tasks[run.known].title for run in runs)),
-                        "row": paper.row,
-                        "protocol": paper.protocol,
-                        "metric": metric,
-                        "convention": convention,
-                        "paper": getattr(paper, metric),
-                        "paper_fits_convention": fits,
-                        **_ours(entries, getattr(paper, metric) if fits else np.nan),
-                        "runs": " ".join(run.name for run in runs),
-                    }
-                )
-    return pd.DataFrame(lines)
+    found, rows = results_by_block(scale), []
+    for (known, network, protocol), block in paper("table1").groupby(["known", "network", "protocol"], sort=False):
+        trained = {row: found[known, network, protocol, method] for row, method in TRIPLE.items()}
+        images = next((result["images"] for several in trained.values() for result in several), {})
+        task = task_playing(scale, known) if images else None
+        values = block.set_index("outliers").select_dtypes("number")
+        values.loc["mean"] = values.drop(index="CIFAR100", errors="ignore").mean().round(4)
+        values.loc[""] = np.nan
+        for theirs, ours in _pairs(block.outliers, task):
+            for row, method in TRIPLE.items():
+                about = {
+                    "scale": scale,
+                    "paper_known": known,
+                    "known": task.title if task else "",
+                    "network": network,
+                    "protocol": protocol,
+                    "paper_outliers": theirs,
+                    "outliers": ours,
+                    "method": row,
+                    "known_images": images.get("known"),
+                    "outlier_images": images.get(ours),
+                }
+                cells = {metric: values.loc[theirs, f"{metric}_{method}"] for metric in DETECTION}
+                cells["convention"] = block.convention.iloc[0]
+                rows += lines(about, trained[row] if ours else [], method, cells, ours, DETECTION)
+    table = pd.DataFrame(rows).astype({"known_images": "Int64", "outlier_images": "Int64"})
+    return table.assign(best_paper=_best(table, "paper"), best_ours=_best(table, "ours"))
 
 
-def _entry(result, detector, metric, convention):
-    if metric == "accuracy":
-        return result["accuracy"]
-    mean = result["detectors"][detector]["mean"]
-    return mean[metric if metric == "auroc" else f"{metric}_{convention}"]
+def table2(scale):
+    """Put the paper's Table 2 beside our runs at one scale: a row for each of its rows, metric and convention.
+
+    Parameters
+    ----------
+    scale : str
+        Block of params.yaml.
+
+    Returns
+    -------
+    DataFrame
+    """
+    found, rows = results_by_block(scale), []
+    for row in paper("table2").to_dict("records"):
+        method, detector = ROWS[row["row"]]
+        protocol = "scratch" if row["protocol"] == "plain" else row["protocol"]
+        runs = found[row["known"], "wideresnet", protocol, method]
+        about = _about(scale, row["known"], runs) | {"row": row["row"], "protocol": row["protocol"]}
+        rows += lines(about, runs, detector, row)
+    return pd.DataFrame(rows)
 
 
-def _ours(entries, paper):
-    values = [100 * entry["value"] for entry in entries]
-    one, many = len(values) == 1, len(values) > 1
-    ours = np.mean(values) if values else np.nan
-    numbers = {
-        "ours": ours,
-        "low": 100 * entries[0]["low"] if one else np.nan,
-        "high": 100 * entries[0]["high"] if one else np.nan,
-        "std": np.std(values, ddof=1) if many else np.nan,
-        "difference": ours - paper,
-    }
-    return {name: round(float(x), 4) for name, x in numbers.items()} | {"seeds": len(values)}
+def table3(scale):
+    """Put the paper's Table 3 (ablation on CIFAR10, from scratch) beside our runs, as `table2` does.
+
+    Parameters
+    ----------
+    scale : str
+        Block of params.yaml.
+
+    Returns
+    -------
+    DataFrame
+    """
+    found, rows = results_by_block(scale), []
+    for row in paper("table3").to_dict("records"):
+        method = ABLATION[row["row"], row["model"]]
+        runs = found["CIFAR10", "wideresnet", "scratch", method]
+        about = _about(scale, "CIFAR10", runs) | {"row": row["row"], "model": row["model"]}
+        rows += lines(about, runs, method, row)
+    return pd.DataFrame(rows)
+
+
+def extended(scale):
+    """Score the plain network and ICE's by every detector: does training with outliers help a post-hoc one?
+
+    Both are trained from scratch for the task that plays CIFAR10; the paper has no such table.
+
+    Parameters
+    ----------
+    scale : str
+        Block of params.yaml.
+
+    Returns
+    -------
+    DataFrame
+        One row for each detector, set of outliers (``mean`` over the far ones, and each near one),
+        metric and convention, with columns ``plain`` and ``ice``, for each of them ``_low``,
+        ``_high``, ``_std``, ``_seeds`` and ``_runs``, and ``difference`` (ICE − plain).
+    """
+    found, task, rows = results_by_block(scale), task_playing(scale, "CIFAR10"), []
+    networks = {method: found["CIFAR10", "wideresnet", "scratch", method] for method in ("plain", "ice")}
+    near = [name for name in task.outliers if name not in task.mean_over] if task else []
+    for detector, row in POSTHOC.items():
+        scored = {key: [x for x in several if detector in x["detectors"]] for key, several in networks.items()}
+        for outliers in ("mean", *near):
+            nothing = dict.fromkeys(DETECTION, np.nan) | {"convention": None}
+            about = _about(scale, "CIFAR10", sum(networks.values(), [])) | {"row": row, "outliers": outliers}
+            sides = [lines({}, scored[key], detector, nothing, outliers, DETECTION) for key in networks]
+            for plain, ice in zip(*sides, strict=True):
+                line = about | {key: plain[key] for key in ("metric", "convention")}
+                for name, side in zip(networks, (plain, ice), strict=True):
+                    line[name] = side["ours"]
+                    line |= {f"{name}_{key}": side[key] for key in ("low", "high", "std", "seeds", "runs")}
+                rows.append(line | {"difference": round(ice["ours"] - plain["ours"], 4)})
+    return pd.DataFrame(rows)
+
+
+def _about(scale, paper_known, found):
+    title = task_playing(scale, paper_known).title if found else ""
+    return {"scale": scale, "paper_known": paper_known, "known": title}
+
+
+def _pairs(theirs, task):
+    """Pair the paper's sets of outliers with ours that play them; then those that play none."""
+    sets = task.outliers if task else {}
+    pairs = [(name, own) for name in theirs for own in [key for key in sets if sets[key].plays == name] or [""]]
+    return [*pairs, *(("", key) for key in sets if sets[key].plays not in set(theirs)), ("mean", "mean")]
+
+
+def _best(table, column):
+    triple = ["paper_known", "network", "protocol", "paper_outliers", "outliers", "metric", "convention"]
+    higher_is_better = table[column].where(table.metric != "fpr95", -table[column])
+    groups = higher_is_better.groupby([table[key] for key in triple])
+    return (higher_is_better == groups.transform("max")) & (groups.transform("count") == len(TRIPLE))
 
 
 def detection_table(scale, metric):
@@ -114,10 +201,10 @@ def detection_table(scale, metric):
     DataFrame
         A row for each run and detector, a column for each outlier set and their ``mean``.
     """
-    lines = {}
+    rows = {}
     for run in params.declared(scale):
         for detector, sets in results.load(run)["detectors"].items():
-            lines[run.name, detector] = {key: 100 * entry[metric]["value"] for key, entry in sets.items()}
-    table = pd.DataFrame(lines).T
+            rows[run.name, detector] = {key: 100 * entry[metric]["value"] for key, entry in sets.items()}
+    table = pd.DataFrame(rows).T
     table.index.names = ["run", "detector"]
     return table

@@ -126,10 +126,19 @@ def divide(task):
 def _select(part):
     """Load the classes of a data set that a part names, numbered in that order."""
     images, labels = data.load(part.set, part.split)
-    if part.classes is None:
-        return images, labels
-    if labels is None:
-        raise ValueError(f"data set {part.set!r} has no labels, so that classes {part.classes} cannot be chosen")
+    if labels is None and (part.classes or part.per_class):
+        wish = f"classes {part.classes}" if part.classes else f"per_class = {part.per_class}"
+        raise ValueError(f"data set {part.set!r} has no labels, so that {wish} cannot be chosen")
+    if part.classes:
+        images, labels = _chosen(part, images, labels)
+    if part.per_class:
+        order = _draw(part.set).permutation(len(labels))
+        kept = np.sort(np.concatenate([order[labels[order] == i][: part.per_class] for i in np.unique(labels)]))
+        images, labels = images[kept], labels[kept]
+    return images, labels
+
+
+def _chosen(part, images, labels):
     names = data.about(part.set)["classes"]
     numbers = []
     for wanted in part.classes:

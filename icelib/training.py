@@ -8,7 +8,7 @@ import time
 import numpy as np
 from filelock import FileLock, Timeout
 
-from icelib import batches, hardware, metrics, paths, tasks, tensors
+from icelib import batches, checkpoints, hardware, metrics, paths, tasks, tensors
 from icelib.engine import Engine
 from icelib.errors import BusyError
 from icelib.files import write_json
@@ -29,7 +29,8 @@ def train(run, keep=True):
     run : params.Run
     keep : bool
         Write checkpoint and history. A trial of other parameters than params.yaml has is not
-        kept, since the files of the declared run have the same names.
+        kept, since the files of the declared run have the same names; its history stays in
+        ``.resume/``, so that the same trial takes no time again.
 
     Returns
     -------
@@ -51,14 +52,16 @@ def train(run, keep=True):
         device = hardware.device()
         train_data, task = tasks.load(run.scale, run.known, "train")
         validation, held_out = tasks.load(run.scale, run.known, "validation")
-        engine = Engine(run, train_data, len(task["classes"]), device)
+        parent, grown = checkpoints.load(run.parent, device) if run.parent else (None, {"sha256": None})
+        engine = Engine(run, train_data, len(task["classes"]), device, parent)
         origin = {
             "environment": hardware.describe(device, engine.precision),
             "data": {"train": task["sha256"], "validation": held_out["sha256"]},
+            "parent": grown["sha256"],
             "code": _code_digest(),
         }
         state = paths.RESUME / run.digest / "state.safetensors"
-        history = _resume(engine, state, origin)
+        history = _resume(engine, state, origin, keep)
         while len(history) < run.schedule.epochs:
             started = time.perf_counter()
             terms = engine.epoch(len(history))
@@ -78,7 +81,9 @@ def train(run, keep=True):
             about = {"run": run.model_dump(), "classes": task["classes"], **origin}
             tensors.save(paths.checkpoint(run), engine.model.state_dict(), about)
             write_json(paths.history(run), {"run": run.name, **origin, "epochs": history})
-        state.unlink()
+            state.unlink()
+        else:
+            tensors.save(state, {}, {"history": history, "origin": origin})
     return history
 
 
@@ -114,12 +119,12 @@ def validate(model, run, data, precision):
 
 def _code_digest():
     """Hash of the modules that a network's weights depend on."""
-    modules = ("batches", "engine", "losses", "methods", "models", "scores")
+    modules = ("batches", "engine", "heads", "losses", "methods", "models", "scores")
     return hashlib.sha256(b"".join((paths.PACKAGE / f"{name}.py").read_bytes() for name in modules)).hexdigest()
 
 
-def _resume(engine, state, origin):
-    """Load the state of an interrupted run, if there is one; return its history."""
+def _resume(engine, state, origin, keep):
+    """Load the state of an interrupted run or a finished trial, if there is one; return its history."""
     if not state.exists():
         return []
     try:
@@ -133,7 +138,10 @@ def _resume(engine, state, origin):
     if changed:
         print(f"{' and '.join(changed)} changed since the run was interrupted; training starts anew", file=sys.stderr)
         return []
-    engine.load_state(saved)
+    if saved:
+        engine.load_state(saved)
+    elif keep:  # a finished trial has no weights left to keep
+        return []
     return about["history"]
 
 

@@ -16,12 +16,29 @@ RUN = ("tiny", "few", "wideresnet", "scratch")
 
 def tiny_params(folder):
     """Parameters of a task on scikit-learn's digits, given as a user's own sets."""
+    ice = {"weight": 0.1, "factor": "lower", "mean_scale": 0.5, "covariance_scale": 0.1}
+    schedule = {
+        "epochs": 2,
+        "known_batch": 32,
+        "outlier_batch": 32,
+        "learning_rate": 0.1,
+        "shape": "onecycle",
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "clip": 5.0,
+        "precision": "float32",
+    }
     return {
         "scales": ["tiny"],
-        "known": ["few"],
-        "networks": ["wideresnet"],
-        "methods": ["plain", "ice"],
         "seeds": ["0"],
+        "known": ["few"],
+        "runs": {
+            "few": {"known": ["few"], "networks": ["wideresnet"], "methods": ["plain", "ice"]},
+            "densenet": {"known": ["few"], "networks": ["densenet"], "methods": ["ice"]},
+            "many": {"known": [], "networks": ["wideresnet"], "methods": ["ice"]},
+            "finetune": {"known": ["few"], "networks": ["wideresnet"], "methods": ["ice"]},
+        },
+        "sweeps": ["ice-weight"],
         "datasets": ["gaussian"],
         "own_datasets": {
             "digits-train": {"path": str(folder / "train.npz")},
@@ -39,31 +56,31 @@ def tiny_params(folder):
                     "auxiliary": {"set": "digits-train", "classes": [6, 7]},
                     "validation_share": 0.1,
                     "outliers": {
-                        "digits-89": {"set": "digits-test", "classes": [8, 9]},
+                        "digits-89": {"set": "digits-test", "classes": [8, 9], "plays": "SVHN"},
                         "gaussian": {"set": "gaussian"},
                     },
                     "mean_over": ["digits-89", "gaussian"],
                     "outlier_images": 100,
                 }
             },
-            "networks": {"wideresnet": {"depth": 10, "widen": 1, "stem": "strided", "dropout": 0.1}},
-            "protocols": {
-                "scratch": {
-                    "epochs": 2,
-                    "known_batch": 32,
-                    "outlier_batch": 32,
-                    "learning_rate": 0.1,
-                    "shape": "onecycle",
-                    "momentum": 0.9,
-                    "weight_decay": 0.0005,
-                    "clip": 5.0,
-                    "precision": "float32",
-                }
+            "networks": {
+                "wideresnet": {"depth": 10, "widen": 1, "stem": "strided", "dropout": 0.1},
+                "densenet": {"depth": 7, "growth": 4, "stem": "strided", "dropout": 0.1},
             },
-            "train": {
-                "plain": {},
-                "oe": {"weight": 0.5},
-                "ice": {"weight": 0.1, "mean_scale": 0.5, "covariance_scale": 0.1},
+            "protocols": {
+                "scratch": schedule,
+                "finetune": schedule | {"start": "plain", "gaussian_head": "estimate", "shape": "cosine", "epochs": 1},
+                "sweep": schedule | {"epochs": 1},
+            },
+            "train": {"plain": {}, "oe": {"weight": 0.5}, "ice": ice},
+            "sweeps": {
+                "ice-weight": {
+                    "title": "weight of ICE",
+                    "method": "ice",
+                    "protocol": "sweep",
+                    "base": ice,
+                    "values": [{"weight": 0.05}, {"weight": 0.2}],
+                }
             },
             "detectors": {"odin_temperature": 1000.0, "odin_noise": 0.0014},
             "bootstrap": 20,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from icelib import losses
+from icelib import heads, losses
 
 
 @pytest.fixture
@@ -111,16 +111,90 @@ def test_ice_is_the_weighted_sum_of_eq_0_15(logits):
     close(sum(terms.values()), expected)
 
 
-def test_losses_agree_with_pytorch_ood_on_equal_halves(logits):
-    """pytorch-ood averages over the mixed batch: with N known and N outliers its terms are half of ours."""
+@pytest.mark.parametrize("outliers", [7, 11])
+def test_outlier_exposure_is_pytorch_oods_once_its_averaging_is_undone(logits, outliers):
+    """Theirs averages both parts over the mixed batch: N/(N + M) of our cross-entropy, M/(N + M) of our λ-term."""
     from pytorch_ood.loss import OutlierExposureLoss
 
-    known, labels, outlier = logits[0], logits[1], logits[2][:7]
-    mixed = torch.cat([known, outlier])
-    targets = torch.cat([labels, torch.full((7,), -1)])
-    theirs = OutlierExposureLoss(alpha=0.5)(mixed.float(), targets)  # it works in float32 only
+    known, labels, outlier = logits[0], logits[1], logits[2][:outliers]
+    n, m = len(known), len(outlier)
+    targets = torch.cat([labels, torch.full((m,), -1)])
+    theirs = OutlierExposureLoss(alpha=0.5)(torch.cat([known, outlier]).float(), targets)  # it works in float32 only
     ours = losses.outlier_exposure(known, labels, outlier, weight=0.5)
-    assert theirs.item() == pytest.approx(sum(ours.values()).item() / 2, rel=1e-6)
+    undone = n / (n + m) * ours["cross_entropy"] + m / (n + m) * ours["uniform"]
+    assert theirs.item() == pytest.approx(undone.item(), rel=1e-6)
+
+
+def test_energy_is_pytorch_oods(logits):
+    """Theirs averages each hinge over its own samples, as ours does, and cross-entropy over the known ones."""
+    from pytorch_ood.loss import EnergyRegularizedLoss
+
+    known, labels, outlier = logits
+    targets = torch.cat([labels, torch.full((len(outlier),), -1)])
+    mixed = torch.cat([known, outlier]).float()
+    theirs = EnergyRegularizedLoss(alpha=0.1, margin_in=-3.0, margin_out=1.0)(mixed, targets)
+    ours = losses.energy(known, labels, outlier, weight=0.1, margin_known=-3.0, margin_outlier=1.0)
+    assert all(term > 0 for term in ours.values())
+    assert theirs.item() == pytest.approx(sum(ours.values()).item(), rel=1e-6)
+
+
+def test_bce_gradients_never_contradict_cross_entropy(logits):
+    known, labels, outlier = logits
+    terms = losses.binary_cross_entropy(known, labels, outlier, weight=0.3)
+    target = torch.nn.functional.one_hot(labels, 5)
+    found = gradient(terms["bce_known"], known) * len(known)
+    close(found, 0.3 * (known.sigmoid() - target).detach())
+    assert (found.sign() == gradient(terms["cross_entropy"], known).sign()).all()
+    found = gradient(terms["bce_outlier"], outlier) * len(outlier)
+    close(found, 0.3 * outlier.sigmoid().detach())
+    assert (found > 0).all(), "no logit of an outlier is ever raised"
+
+
+def test_energy_on_known_samples_contradicts_cross_entropy(logits):
+    """Eq. 0.8: every logit of a known sample is raised, also those that cross-entropy lowers."""
+    known, labels, outlier = logits
+    terms = losses.energy(known, labels, outlier, weight=1.0, margin_known=-50.0, margin_outlier=50.0)
+    wrong = ~torch.nn.functional.one_hot(labels, 5).bool()
+    assert (gradient(terms["energy_known"], known)[wrong] < 0).all()
+    assert (gradient(terms["cross_entropy"], known)[wrong] > 0).all()
+
+
+def gaussian_features():
+    generator = torch.Generator().manual_seed(4)
+    torch.manual_seed(4)
+    head = heads.GaussianHead(3, 5, "lower", 0.5, 0.6).double()
+    with torch.no_grad():
+        head.lower.add_(0.3 * torch.randn(3, 3))
+    z = torch.randn(2, 11, 3, generator=generator, dtype=torch.float64)
+    return head, z[0, :7].requires_grad_(), z[1].requires_grad_()
+
+
+def test_ice_gradients_with_respect_to_features(logits):
+    """Eq. 0.14 drags z to the mean of its class, eq. 0.13 pushes z̃ off the nearest one, both by Σ⁻¹(z − m)."""
+    head, z, outlier = gaussian_features()
+    labels = logits[1]
+    precision = torch.linalg.inv(head.L @ head.L.T)
+    terms = losses.ice(head(z), labels, head(outlier), weight=0.3)
+    found = gradient(terms["ice_id"], z) * len(z)
+    close(found, (0.3 * 2 * (z - head.means[labels]) @ precision).detach())
+    h, nearest = head(outlier).max(1)
+    found = gradient(terms["ice_ood"], outlier) * len(outlier)
+    strength = h.exp() / (1 - h.exp())
+    close(found, (-0.3 * 2 * strength[:, None] * (outlier - head.means[nearest]) @ precision).detach())
+
+
+def test_ice_minus_leaves_known_features_to_cross_entropy(logits):
+    head, z, outlier = gaussian_features()
+    labels = logits[1]
+    terms = losses.ice_minus(head(z), labels, head(outlier), weight=0.3)
+    assert list(terms) == ["cross_entropy", "ice_ood"]
+    whole = losses.ice(head(z), labels, head(outlier), weight=0.3)
+    close(terms["ice_ood"], whole["ice_ood"])
+    # Σ_i (softmax(h)_i − [i = y]) ∂h_i/∂z = Σ_i (softmax(h)_i − [i = y]) · 2Σ⁻¹m_i: nothing pulls to m_y
+    found = gradient(sum(terms.values()), z) * len(z)
+    residual = head(z).softmax(1) - torch.nn.functional.one_hot(labels, 5)
+    precision = torch.linalg.inv(head.L @ head.L.T)
+    close(found, (residual @ (2 * head.means @ precision)).detach())
 
 
 def test_scores_are_pytorch_oods_with_the_sign_turned(logits):

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from icelib import models
+from icelib import heads, models
 
 
 def test_wide_resnet_34_10_is_the_published_network():
     backbone = models.WideResNet(34, 10)
-    network = models.Classifier(backbone, models.LinearHead(backbone.features, 10))
+    network = models.Classifier(backbone, heads.LinearHead(backbone.features, 10))
     assert backbone.features == 640
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(46.2e6, rel=2e-3)
     assert (
@@ -18,7 +18,7 @@ def test_wide_resnet_34_10_is_the_published_network():
 
 def test_wide_resnet_40_2_has_the_published_size():
     backbone = models.WideResNet(40, 2)
-    network = models.Classifier(backbone, models.LinearHead(backbone.features, 10))
+    network = models.Classifier(backbone, heads.LinearHead(backbone.features, 10))
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(
         2.2e6, rel=2e-2
     )  # Zagoruyko & Komodakis, table 4
@@ -30,63 +30,38 @@ def test_impossible_depth_is_refused(depth):
         models.WideResNet(depth, 2)
 
 
+def test_dense_net_40_12_is_the_published_network():
+    backbone = models.DenseNet(40, 12)
+    network = models.Classifier(backbone, heads.LinearHead(backbone.features, 10))
+    assert backbone.features == 448
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.0e6, rel=2e-2)  # Huang et al., table 2
+    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) + 1 == 40, "the stem, 36 layers, 2 transitions and the head"
+    assert [m.kernel_size for m in convolutions].count((1, 1)) == 2, "no bottlenecks"
+
+
+@pytest.mark.parametrize("depth", [0, 4, 8, 41])
+def test_impossible_depth_of_a_dense_net_is_refused(depth):
+    with pytest.raises(ValueError, match=rf"is {depth}; expected 3n \+ 4"):
+        models.DenseNet(depth, 12)
+
+
+def test_dense_net_shapes():
+    backbone = models.DenseNet(10, 4, "strided", dropout=0.5)
+    sizes = [16 + 4 * n for n in (2, 4, 6)]
+    assert [t.conv.out_channels for t in backbone.blocks if isinstance(t, models.Transition)] == sizes[:2]
+    assert backbone(torch.randn(3, 3, 32, 32)).shape == (3, sizes[2])
+
+
 @pytest.mark.parametrize("stem", ["basic", "strided"])
 def test_shapes(stem):
-    network = models.Classifier(models.WideResNet(10, 2, stem), models.GaussianHead(128, 6, 0.5, 0.1))
+    network = models.Classifier(models.WideResNet(10, 2, stem), heads.GaussianHead(128, 6, "lower", 0.5, 0.1))
     x = torch.randn(3, 3, 32, 32)
     assert network.features(x).shape == (3, 128) and network(x).shape == (3, 6)
 
 
-def head(features=6, classes=4):
-    torch.manual_seed(1)
-    gaussian = models.GaussianHead(features, classes, 0.5, 0.3).double()
-    with torch.no_grad():
-        gaussian.lower.add_(torch.randn(features, features, dtype=torch.float64))
-    return gaussian
-
-
-def test_gaussian_head_is_eq_0_11():
-    gaussian = head()
-    z = torch.randn(9, 6, dtype=torch.float64)
-    precision = torch.linalg.inv(gaussian.L @ gaussian.L.T)
-    difference = z[:, None] - gaussian.means  # (N, K, d)
-    expected = -torch.einsum("nki,ij,nkj->nk", difference, precision, difference)
-    torch.testing.assert_close(gaussian(z), expected, rtol=1e-10, atol=1e-10)
-
-
-def test_gaussian_head_softmax_is_a_linear_softmax():
-    """zᵀΣ⁻¹z is common to all classes and cancels: w_i = 2Σ⁻¹m_i, b_i = −m_iᵀΣ⁻¹m_i."""
-    gaussian = head()
-    z = torch.randn(9, 6, dtype=torch.float64)
-    precision = torch.linalg.inv(gaussian.L @ gaussian.L.T)
-    linear = 2 * z @ precision @ gaussian.means.T - torch.einsum(
-        "ki,ij,kj->k", gaussian.means, precision, gaussian.means
-    )
-    torch.testing.assert_close(gaussian(z).softmax(1), linear.softmax(1), rtol=0, atol=1e-10)
-
-
-def test_gaussian_head_gradients():
-    gaussian = head()
-    z = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
-
-    def function(z, means, lower):
-        return torch.func.functional_call(gaussian, {"means": means, "lower": lower}, z)
-
-    assert torch.autograd.gradcheck(function, (z, gaussian.means, gaussian.lower))
-
-
-def test_gaussian_head_has_a_triangular_factor_with_positive_diagonal():
-    gaussian = head()
-    assert torch.equal(gaussian.L, gaussian.L.tril()) and (gaussian.L.diagonal() > 0).all()
-
-
-def test_gaussian_head_is_never_positive_even_at_a_mean():
-    gaussian = head().float()
-    assert (gaussian(gaussian.means.detach()) <= 0).all()
-
-
 def test_head_stays_in_float32_under_autocast():
-    network = models.Classifier(models.WideResNet(10, 1, "strided"), models.GaussianHead(64, 6, 0.5, 0.1))
+    network = models.Classifier(models.WideResNet(10, 1, "strided"), heads.GaussianHead(64, 6, "lower", 0.5, 0.1))
     with torch.autocast("cpu", torch.bfloat16):
         assert network(torch.randn(2, 3, 32, 32)).dtype == torch.float32
 

@@ -1,0 +1,100 @@
+"""Sweeps as a reader sees them: a table and a figure of each, and how a choice was made."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from icelib import params, sweeps
+
+
+def label(change):
+    """Name a candidate by what it changes: ``{"weight": 0.1}`` → ``0.1``; several as ``−6 / −2``."""
+    return " / ".join(value if isinstance(value, str) else f"{value:g}".replace("-", "−") for value in change.values())
+
+
+def in_use(result, row):
+    """Whether a candidate's values are those that params.yaml trains with.
+
+    Parameters
+    ----------
+    result : dict
+        From `sweeps.load`.
+    row : dict
+        One of its candidates.
+    """
+    block = params.load().blocks[result["scale"]]
+    # the protocol that the choice is for: a sweep's own schedule is only a shorter one
+    schedule = block.protocols["scratch" if result["protocol"] == "sweep" else result["protocol"]]
+    used = schedule.model_dump() | block.train[result["method"]]
+    return all(used[key] == value for key, value in (result["base"] | row["change"]).items())
+
+
+def table(result):
+    """Arrange the validation figures of a sweep.
+
+    Parameters
+    ----------
+    result : dict
+        From `sweeps.load`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each candidate, in percent; *rule* marks the one that `sweeps.choose` takes,
+        *in use* the one that params.yaml has.
+    """
+    lines = {}
+    for row in result["candidates"]:
+        marks = {"rule": "✓" if row["chosen"] else "", "in use": "✓" if in_use(result, row) else ""}
+        if "diverged" in row:
+            figures = {"accuracy": np.nan}
+        else:
+            figures = {
+                "accuracy": row["accuracy"],
+                "AUROC auxiliary": row["outliers"]["auroc"],
+                "AUROC jigsaw": row["jigsaw"]["auroc"],
+                "mean AUROC": sweeps.mean_auroc(row),
+                "FPR95 auxiliary": row["outliers"]["fpr95"],
+                "FPR95 jigsaw": row["jigsaw"]["fpr95"],
+            }
+        lines[label(row["change"])] = {key: round(100 * value, 2) for key, value in figures.items()} | marks
+    found = pd.DataFrame(lines).T
+    found.index.name = " / ".join(result["candidates"][0]["change"])
+    return found
+
+
+def figure(result):
+    """Draw a sweep: accuracy with the candidates that the rule allows, and AUROC.
+
+    Parameters
+    ----------
+    result : dict
+        From `sweeps.load`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    rows = [row for row in result["candidates"] if "diverged" not in row]
+    x = np.arange(len(rows))
+    accuracy = 100 * np.array([row["accuracy"] for row in rows])
+    chosen = next(i for i, row in enumerate(rows) if row["chosen"])
+    drawn, axes = plt.subplots(1, 2, figsize=(6.8, 2.7), layout="constrained")
+    spread = np.sqrt(accuracy * (100 - accuracy) / result["images"]["known"])
+    axes[0].errorbar(x, accuracy, spread, fmt="ko", capsize=3)
+    top = accuracy.max()
+    axes[0].axhspan(top - 100 * sweeps.WITHIN, top, color="0.88", zorder=0, label="within one point of the best")
+    axes[0].set(ylabel="accuracy on known (%)")
+    auroc = {kind: [100 * row[kind]["auroc"] for row in rows] for kind in ("outliers", "jigsaw")}
+    axes[1].plot(x, auroc["outliers"], "s--", color="C0", label="held-out auxiliary")
+    axes[1].plot(x, auroc["jigsaw"], "^:", color="C1", label="jigsaw")
+    axes[1].plot(x, [100 * sweeps.mean_auroc(row) for row in rows], "ko-", label="mean")
+    axes[1].set(ylabel="AUROC (%)")
+    for ax in axes:
+        ax.axvline(chosen, color="0.6", lw=0.8, zorder=0)
+        ax.set_xticks(x, [label(row["change"]) for row in rows])
+        ax.set_xlabel(" / ".join(rows[0]["change"]).replace("_", " "))
+        ax.set_xlim(-0.5, len(rows) - 0.5)
+        ax.legend(fontsize=7)
+    drawn.suptitle(f"{result['title']}: validation images, vertical line: taken by the rule", fontsize=9)
+    return drawn
