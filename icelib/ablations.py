@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from icelib import params, sweeps
+from icelib import params, plots, sweeps
+from icelib.methods import METHODS
 
 
 def label(change):
@@ -13,7 +14,7 @@ def label(change):
 
 
 def in_use(result, row):
-    """Whether a candidate's values are those that params.yaml trains with.
+    """Whether what a candidate changes has the value that params.yaml trains with.
 
     Parameters
     ----------
@@ -26,7 +27,7 @@ def in_use(result, row):
     # the protocol that the choice is for: a sweep's own schedule is only a shorter one
     schedule = block.protocols["scratch" if result["protocol"] == "sweep" else result["protocol"]]
     used = schedule.model_dump() | block.train[result["method"]]
-    return all(used[key] == value for key, value in (result["base"] | row["change"]).items())
+    return all(used[key] == value for key, value in row["change"].items())
 
 
 def table(result):
@@ -83,7 +84,7 @@ def figure(result):
     spread = np.sqrt(accuracy * (100 - accuracy) / result["images"]["known"])
     axes[0].errorbar(x, accuracy, spread, fmt="ko", capsize=3)
     top = accuracy.max()
-    axes[0].axhspan(top - 100 * sweeps.WITHIN, top, color="0.88", zorder=0, label="within one point of the best")
+    axes[0].axhspan(top - 100 * sweeps.WITHIN, top, color="0.88", zorder=0, label="within two points of the best")
     axes[0].set(ylabel="accuracy on known (%)")
     auroc = {kind: [100 * row[kind]["auroc"] for row in rows] for kind in ("outliers", "jigsaw")}
     axes[1].plot(x, auroc["outliers"], "s--", color="C0", label="held-out auxiliary")
@@ -98,3 +99,25 @@ def figure(result):
         ax.legend(fontsize=7)
     drawn.suptitle(f"{result['title']}: validation images, vertical line: taken by the rule", fontsize=9)
     return drawn
+
+
+def show(*names):
+    """Display table and figure of each of these sweeps that is declared, and save the figures.
+
+    Parameters
+    ----------
+    *names : str
+    """
+    from IPython.display import Markdown, display
+
+    loaded = params.load()
+    for scale in loaded.scales:
+        for name in filter(loaded.sweeps.__contains__, names):
+            result = sweeps.load(scale, name)
+            method = METHODS[result["method"]].title
+            epochs = loaded.blocks[scale].protocols[result["protocol"]].epochs
+            text = f"**{result['title']}**, {scale} scale, {method}, {epochs} epochs, seed {result['seed']}"
+            display(Markdown(text), table(result))
+            drawn = figure(result)
+            plots.save(drawn, f"sweeps/{scale}-{name}")
+            plt.show()

@@ -12,7 +12,9 @@ HEADINGS = {
     "known_positive": "Known-positive: AUPR of finding known images; FPR95 = outliers accepted when 95 % of known images are.",
 }
 INTERVALS = "In brackets: 95 % bootstrap intervals over test images of one run; after ±: standard deviation over seeds."
+AVERAGED = "The paper averages over iSUN, Places365, Textures, LSUN and SVHN."
 IN_PARENTHESES = "A paper value in parentheses seems to follow the other convention, so no difference is taken."
+NAMES = {"wideresnet": "WideResNet", "densenet": "DenseNet", "finetune": "fine-tuned", "scratch": "from scratch"}
 SCRATCH = ("CIFAR10", "wideresnet", "scratch")
 FINETUNE = ("CIFAR10", "wideresnet", "finetune")
 DENSENET = ("CIFAR10", "densenet", "scratch")
@@ -30,28 +32,29 @@ class Table(NamedTuple):
 
 TABLES = {
     "table1": Table(
-        "Table 1",
-        f"{HEADINGS['outlier_positive']} {INTERVALS} Bold: best of OE, Energy and ICE, all in a tie. The row mean is "
-        "over far sets; the paper's is computed from its cells. A set of ours stands beside the paper's that it plays; "
+        "The paper's Table 1",
+        f"{HEADINGS['outlier_positive']} {INTERVALS} Bold: best of OE, Energy and ICE, all in a tie. The paper's row "
+        "mean is computed from its cells without CIFAR100. A set of ours stands beside the paper's that it plays; "
         "where the names differ the images do, so that a difference is one of tasks too.",
         (FINETUNE, SCRATCH, DENSENET, MANY),
         tuple(TRIPLE.values()),
     ),
     "table2": Table(
-        "Table 2",
-        f"{INTERVALS} † fine-tuned, ‡ from scratch. {IN_PARENTHESES}",
+        "The paper's Table 2",
+        f"{AVERAGED} {INTERVALS} † fine-tuned, ‡ from scratch. {IN_PARENTHESES}",
         (SCRATCH, FINETUNE, MANY),
         tuple(dict.fromkeys(method for method, _ in ROWS.values())),
     ),
     "table3": Table(
-        "Table 3",
-        f"{INTERVALS} All from scratch. WRN: linear head, WRN(G): Gaussian head; ICE⁻: without L_ice-id. {IN_PARENTHESES}",
+        "The paper's Table 3",
+        f"{AVERAGED} {INTERVALS} All from scratch. WRN: linear head, WRN(G): Gaussian head; ICE⁻: without L_ice-id. "
+        f"{IN_PARENTHESES}",
         (SCRATCH,),
         tuple(ABLATION.values()),
     ),
     "extended": Table(
-        "Table 2 extended: post-hoc detectors on two networks",
-        f"{INTERVALS} Plain and ICE: the network that is scored, trained from scratch. Not in the paper.",
+        "Beyond the paper's Table 2: post-hoc detectors on two networks",
+        f"{INTERVALS} Plain and ICE: the network that is scored, trained from scratch.",
         (SCRATCH,),
         ("plain", "ice"),
     ),
@@ -75,11 +78,11 @@ class Caption(NamedTuple):
     sets: dict
     settings: dict
 
-    def text(self, *blocks):
-        """Join the parts that concern some blocks, or all."""
+    def told(self, blocks=None):
+        """List what there is to tell of some blocks, or of all."""
         blocks = [block for block in blocks or self.settings if block in self.settings]
-        told = [self.sets[known] for known in dict.fromkeys(block[0] for block in blocks)]
-        return " ".join([*told, *(self.settings[block] for block in blocks), self.legend])
+        sets = [self.sets[known] for known in dict.fromkeys(block[0] for block in blocks)]
+        return [*sets, *(self.settings[block] for block in blocks)]
 
 
 def caption(name, scale):
@@ -106,13 +109,6 @@ def caption(name, scale):
     )
 
 
-def network(shape):
-    """Name a network by its shape, as the paper does."""
-    if hasattr(shape, "growth"):
-        return f"DenseNet-{shape.depth}-{shape.growth}"
-    return f"WideResNet-{shape.depth}-{shape.widen}"
-
-
 def _sets(scale, paper_known, run):
     task, images = task_playing(scale, paper_known), results.load(run)["images"]
 
@@ -123,8 +119,7 @@ def _sets(scale, paper_known, run):
     near = [name for name in task.outliers if name not in task.mean_over]
     return (
         f"{paper_known}'s part is played by {task.title} ({images['known']} test images); detection is averaged over "
-        f"{listed(task.mean_over)}{f', and not over {listed(near)}' * bool(near)}; "
-        "the paper averages over iSUN, Places365, Textures, LSUN and SVHN."
+        f"{listed(task.mean_over)}{f', and not over {listed(near)}' * bool(near)}."
     )
 
 
@@ -137,6 +132,13 @@ def _setting(block, runs):
     epochs = runs[0].schedule.epochs
     how = {"scratch": "from scratch", "finetune": "of fine-tuning the plain network"}[block[2]]
     return (
-        f"{block[0]}: {network(runs[0].shape)}, {epochs} epochs {how}, "
+        f"{block[0]}: {_network(runs[0].shape)}, {epochs} epochs {how}, "
         f"seeds {', '.join(dict.fromkeys(str(run.seed) for run in runs))}; {' and '.join(hardware)}."
     )
+
+
+def _network(shape):
+    """Name a network by its shape, as the paper does."""
+    if hasattr(shape, "growth"):
+        return f"DenseNet-{shape.depth}-{shape.growth}"
+    return f"WideResNet-{shape.depth}-{shape.widen}"

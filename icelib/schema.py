@@ -2,9 +2,11 @@
 
 import difflib
 import inspect
-from typing import Annotated, Literal
+import itertools
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from icelib.heads import FACTORS
 from icelib.methods import METHODS
@@ -12,8 +14,18 @@ from icelib.methods import METHODS
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _number_or_word(value):
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("expected a finite number or a word")
+    return float(value)
+
+
+Value = Annotated[Any, BeforeValidator(_number_or_word)]
 
 
 class Strict(BaseModel):
@@ -53,6 +65,7 @@ class Task(Strict):
     outliers: dict[str, Outliers]
     mean_over: Annotated[list[str], Field(min_length=1)]  # the outlier sets that Table 2 averages over
     outlier_images: Count  # of each outlier set, drawn once
+    train: dict[str, dict[str, Value]]  # values by method in place of those of the scale's `train`
 
     @model_validator(mode="after")
     def _means_exist(self):
@@ -118,9 +131,9 @@ class Sweep(Strict):
     method: str
     protocol: str
     # as train.METHOD; a copy of its own, since what is in use there is chosen from the sweep
-    base: dict[str, Finite | str]
+    base: dict[str, Value]
     # what replaces values of the base or of the protocol, one training each
-    values: Annotated[list[dict[str, Finite | str]], Field(min_length=1)]
+    values: Annotated[list[dict[str, Value]], Field(min_length=1)]
 
 
 class Scale(Strict):
@@ -129,7 +142,7 @@ class Scale(Strict):
     known: dict[str, Task]
     networks: Networks
     protocols: dict[str, Schedule]
-    train: dict[str, dict[str, Finite | str]]
+    train: dict[str, dict[str, Value]]
     detectors: Detectors
     sweeps: dict[str, Sweep] = {}
     bootstrap: Count
@@ -147,6 +160,11 @@ class Scale(Strict):
             if method not in METHODS:
                 raise ValueError(f"train.{method}: no such method{hint(method, METHODS)}")
             check_parameters(method, values)
+        for name, task in self.known.items():
+            for method, values in task.train.items():
+                if method not in self.train:
+                    raise ValueError(f"known.{name}.train.{method}: no such method{hint(method, self.train)}")
+                check_parameters(method, self.train[method] | values)
         return self
 
 
@@ -224,6 +242,17 @@ class Params(Strict):
             for known in group.known:
                 if known not in self.known:
                     raise ValueError(f"runs.{name}.known names {known!r}, which is not in known: {self.known}")
+        return self
+
+    @model_validator(mode="after")
+    def _runs_are_declared_once(self):
+        seen = {}
+        for name, group in self.runs:
+            for parts in itertools.product(group.known, group.networks, group.methods):
+                key = (name == "finetune", *parts)
+                if key in seen:
+                    raise ValueError(f"runs.{name} and runs.{seen[key]} both have {'-'.join(parts)}")
+                seen[key] = name
         return self
 
 

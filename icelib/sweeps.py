@@ -14,7 +14,7 @@ from icelib.errors import DivergedError, readable_errors
 from icelib.files import write_json
 
 KNOWN, NETWORK = "few", "wideresnet"  # sweeps are run on one task and network
-WITHIN = 0.01  # accuracy that a choice may cost
+WITHIN = 0.02  # accuracy that a choice may cost: about two standard errors on 3,000 images
 
 
 def candidates(scale, name):
@@ -87,7 +87,7 @@ def trial(candidate):
 def choose(rows):
     """Take one candidate by the rule that holds for every method.
 
-    Among the candidates within one point of the best accuracy on known validation images, the one
+    Among the candidates within two points of the best accuracy on known validation images, the one
     with the highest mean AUROC over the two kinds of validation outliers: held-out auxiliary
     ones, and jigsaw images, on which no method trains. The first of equals.
 

@@ -3,6 +3,8 @@
 Values are in percent; the columns that all tables share are those of `cells.lines`.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 
@@ -157,7 +159,10 @@ def extended(scale):
         scored = {key: [x for x in several if detector in x["detectors"]] for key, several in networks.items()}
         for outliers in ("mean", *near):
             nothing = dict.fromkeys(DETECTION, np.nan) | {"convention": None}
-            about = _about(scale, "CIFAR10", sum(networks.values(), [])) | {"row": row, "outliers": outliers}
+            about = _about(scale, "CIFAR10", [*networks["plain"], *networks["ice"]]) | {
+                "row": row,
+                "outliers": outliers,
+            }
             sides = [lines({}, scored[key], detector, nothing, outliers, DETECTION) for key in networks]
             for plain, ice in zip(*sides, strict=True):
                 line = about | {key: plain[key] for key in ("metric", "convention")}
@@ -166,6 +171,12 @@ def extended(scale):
                     line |= {f"{name}_{key}": side[key] for key in ("low", "high", "std", "seeds", "runs")}
                 rows.append(line | {"difference": round(ice["ours"] - plain["ours"], 4)})
     return pd.DataFrame(rows)
+
+
+def side(cell, network):
+    """Give one network's numbers in a line of `extended` the names that they have in the other tables."""
+    names = {"ours": network} | {name: f"{network}_{name}" for name in ("low", "high", "std", "seeds")}
+    return SimpleNamespace(**{name: getattr(cell, column) for name, column in names.items()})
 
 
 def _about(scale, paper_known, found):

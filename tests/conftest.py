@@ -61,6 +61,7 @@ def tiny_params(folder):
                     },
                     "mean_over": ["digits-89", "gaussian"],
                     "outlier_images": 100,
+                    "train": {},
                 }
             },
             "networks": {
@@ -69,7 +70,14 @@ def tiny_params(folder):
             },
             "protocols": {
                 "scratch": schedule,
-                "finetune": schedule | {"start": "plain", "gaussian_head": "estimate", "shape": "cosine", "epochs": 1},
+                "finetune": schedule
+                | {
+                    "start": "plain",
+                    "gaussian_head": "estimate",
+                    "shape": "cosine",
+                    "epochs": 1,
+                    "learning_rate": 0.01,
+                },
                 "sweep": schedule | {"epochs": 1},
             },
             "train": {"plain": {}, "oe": {"weight": 0.5}, "ice": ice},

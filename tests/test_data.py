@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from icelib import data, paths, sources, synthetic
+from icelib import data, paths, readers, sources, synthetic
 from icelib import images as image_files
 from icelib.errors import SourceError
 from icelib.sources import Npm, Web, archive
@@ -45,7 +45,7 @@ def test_cifar10_reads_the_official_binary_format(tmp_path):
         tmp_path / "c.tar.gz",
         {f"cifar-10-batches-bin/{n}": b"".join(records[10 * i : 10 * i + 10]) for i, n in enumerate(names)},
     )
-    found = data.read_cifar10((tmp_path / "c.tar.gz", Web("", "")))
+    found = readers.read_cifar10((tmp_path / "c.tar.gz", Web("", "")))
     assert np.array_equal(found["train"][0], x[:50]) and np.array_equal(found["train"][1], y[:50])
     assert np.array_equal(found["test"][0], x[50:]) and np.array_equal(found["test"][1], y[50:])
 
@@ -60,9 +60,19 @@ def test_cifar10_reads_the_npm_package(tmp_path):
     members["package/train_lables.json"] = json.dumps(y[:50].tolist()).encode()
     members["package/test_lables.json"] = json.dumps(y[50:].tolist()).encode()
     tar(tmp_path / "c.tgz", members)
-    found = data.read_cifar10((tmp_path / "c.tgz", Npm("", "", "")))
+    found = readers.read_cifar10((tmp_path / "c.tgz", Npm("", "", "")))
     assert np.array_equal(found["train"][0], x[:50]) and np.array_equal(found["test"][0], x[50:])
     assert np.array_equal(found["train"][1], y[:50]) and np.array_equal(found["test"][1], y[50:])
+
+
+def test_cifar100_reads_the_official_binary_format_with_fine_labels(tmp_path):
+    x, fine = images(20), np.arange(20) * 5
+    records = [bytes([7, label]) + image.transpose(2, 0, 1).tobytes() for image, label in zip(x, fine, strict=True)]
+    members = {"train": records[:15], "test": records[15:]}
+    tar(tmp_path / "c.tar.gz", {f"cifar-100-binary/{k}.bin": b"".join(v) for k, v in members.items()})
+    found = readers.read_cifar100((tmp_path / "c.tar.gz", Web("", "")))
+    assert np.array_equal(found["train"][0], x[:15]) and np.array_equal(found["train"][1], fine[:15])
+    assert np.array_equal(found["test"][0], x[15:]) and np.array_equal(found["test"][1], fine[15:])
 
 
 def test_mnist_is_padded_and_grey_from_both_sources(tmp_path):
@@ -70,12 +80,12 @@ def test_mnist_is_padded_and_grey_from_both_sources(tmp_path):
     header = lambda a: bytes([0, 0, 8, a.ndim]) + np.array(a.shape, ">i4").tobytes() + a.tobytes()
     for name, array in (("i.gz", x), ("l.gz", y)):
         (tmp_path / name).write_bytes(gzip.compress(header(array)))
-    web = data.read_mnist((tmp_path / "i.gz", Web("", "")), (tmp_path / "l.gz", Web("", "")))["test"]
+    web = readers.read_mnist((tmp_path / "i.gz", Web("", "")), (tmp_path / "l.gz", Web("", "")))["test"]
     tar(
         tmp_path / "m.tgz",
         {"package/data/t10k-images-idx3-ubyte": header(x), "package/data/t10k-labels-idx1-ubyte": header(y)},
     )
-    npm = data.read_mnist(*[(tmp_path / "m.tgz", Npm("", "", ""))] * 2)["test"]
+    npm = readers.read_mnist(*[(tmp_path / "m.tgz", Npm("", "", ""))] * 2)["test"]
     for found, labels in (web, npm):
         assert (
             np.array_equal(found[:, 2:30, 2:30, 1], x)
@@ -167,7 +177,7 @@ def test_wrong_images_are_refused(root, monkeypatch):
 def test_archive_with_missing_members_is_refused(root, monkeypatch):
     tar(paths.DOWNLOADS / "c.tgz", {"package/nothing": b""})
     digest = "md5:" + hashlib.md5((paths.DOWNLOADS / "c.tgz").read_bytes()).hexdigest()
-    record = data.DataSet("t", "terms", data.read_cifar10, ((Web("https://example.org/c.tgz", digest),),))
+    record = data.DataSet("t", "terms", readers.read_cifar10, ((Web("https://example.org/c.tgz", digest),),))
     monkeypatch.setitem(data.DATASETS, "odd", record)
     with pytest.raises(SourceError, match="odd: .*c.tgz.* cannot be decoded"):
         data.prepare("odd")

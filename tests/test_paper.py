@@ -9,6 +9,7 @@ from icelib import cells
 
 METHODS = ("oe", "energy", "ice")
 DETECTION = ("aupr", "auroc", "fpr95")
+CELLS = [f"{metric}_{method}" for metric in DETECTION for method in METHODS]
 BLOCK = ["known", "network", "protocol"]
 
 
@@ -36,7 +37,7 @@ def row(table, **keys):
 
 def test_tables_are_transcribed_whole(paper):
     assert paper["table1"].groupby(BLOCK).size().tolist() == [6, 6, 6, 5]
-    sums = paper["table1"][[f"{metric}_{method}" for metric in DETECTION for method in METHODS]].sum()
+    sums = paper["table1"][CELLS].sum()
     assert sums.round(2).tolist() == [2216.05, 2223.11, 2231.12, 2207.34, 2213.99, 2218.89, 356.64, 338.66, 338.86]
     assert paper["table2"].groupby("known").size().to_dict() == {"CIFAR10": 9, "CIFAR100": 6}
     sums = paper["table2"][[*DETECTION, "accuracy"]].sum()
@@ -94,8 +95,8 @@ def test_contradictions_follow_from_the_tables(paper):
     assert leads == [19, 18, 13] and alone == sum(leads) - 4
     wide = cells[(cells.known == "CIFAR10") & (cells.network == "wideresnet")].set_index("outliers")
     gains = [
-        better(name[:5], wide[name][wide.protocol == "scratch"] - wide[name][wide.protocol == "finetune"])
-        for name in sums_of(cells)
+        better(name.split("_")[0], wide[name][wide.protocol == "scratch"] - wide[name][wide.protocol == "finetune"])
+        for name in CELLS
     ]
     gains = np.round(gains, 4)
     assert gains.size == 54 and (gains < 0).sum() == 6 and (gains == 0).sum() == 3
@@ -117,10 +118,6 @@ def test_contradictions_follow_from_the_tables(paper):
         energy.fpr95 - bce.fpr95,
     ]
     assert paper["contradictions"].computed.tolist() == pytest.approx(expected, abs=1e-6)
-
-
-def sums_of(cells):
-    return [name for name in cells if name.startswith(DETECTION)]
 
 
 def test_the_arithmetic_of_each_contradiction_adds_up(paper):

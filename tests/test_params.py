@@ -51,6 +51,50 @@ def test_a_run_has_one_name_and_a_digest_of_all_that_matters(write):
     assert params.run("tiny", "few", "wideresnet", "scratch", "ice", "3").digest == run.digest
 
 
+def test_all_declared_runs_have_names_of_their_own(write):
+    write("seeds", to=["0", "7"])
+    assert [run.name for run in params.declared("tiny")] == [
+        "few-wideresnet-scratch-plain-0",
+        "few-wideresnet-scratch-plain-7",
+        "few-wideresnet-scratch-ice-0",
+        "few-wideresnet-scratch-ice-7",
+        "few-densenet-scratch-ice-0",
+        "few-densenet-scratch-ice-7",
+        "few-wideresnet-finetune-ice-0",
+        "few-wideresnet-finetune-ice-7",
+    ]
+
+
+def test_a_fine_tuned_run_depends_on_what_its_plain_network_was_trained_with(write):
+    write()
+    run = params.run("tiny", "few", "wideresnet", "finetune", "ice", 3)
+    assert run.parent == params.run("tiny", "few", "wideresnet", "scratch", "plain", 3)
+    assert params.run("tiny", "few", "wideresnet", "scratch", "ice", 3).parent is None
+    write("tiny", "protocols", "scratch", "epochs", to=9)
+    assert params.run("tiny", "few", "wideresnet", "finetune", "ice", 3).digest != run.digest
+
+
+def test_a_task_may_have_values_of_its_own(write):
+    write("tiny", "known", "few", "train", to={"ice": {"weight": 0.7}})
+    run = params.run("tiny", "few", "wideresnet", "scratch", "ice", 3)
+    assert run.loss == {"weight": 0.7} and run.head["mean_scale"] == 0.5
+
+
+def test_a_varied_run_has_the_same_name_and_another_digest(write):
+    write()
+    run = params.run("tiny", "few", "wideresnet", "scratch", "ice", 0)
+    varied = params.vary(run, {"weight": 0.7, "factor": "diagonal", "clip": 2.0})
+    assert (varied.loss["weight"], varied.head["factor"], varied.schedule.clip) == (0.7, "diagonal", 2.0)
+    assert varied.name == run.name and varied.digest != run.digest and run.loss["weight"] == 0.1
+    for change, message in [
+        ({"wieght": 1.0}, r"ice has no parameter 'wieght' \(did you mean 'weight'\?\)"),
+        ({"weight": -1.0}, "train.ice.weight = -1.0: expected a number ≥ 0"),
+        ({"clip": -1.0}, "clip = -1.0: .*greater than 0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            params.vary(run, change)
+
+
 SCHEDULE = ("tiny", "protocols", "scratch")
 
 
@@ -70,8 +114,31 @@ SCHEDULE = ("tiny", "protocols", "scratch")
             r"train.oe.mean_scale: no such parameter; expected one of \['weight'\]",
         ),
         (("tiny", "train", "icee"), {}, r"train.icee: no such method \(did you mean 'ice'\?\)"),
-        (("tiny", "train", "ice", "weight"), "high", r"tiny.train.ice.weight = 'high': .*number"),
-        (("tiny", "train", "ice", "weight"), float("nan"), r"tiny.train.ice.weight = nan: .*finite"),
+        (("tiny", "train", "ice", "weight"), "high", r"train.ice.weight = 'high': expected a number ≥ 0"),
+        (
+            ("tiny", "train", "ice", "weight"),
+            [1],
+            r"tiny.train.ice.weight = \[1\]: .*expected a finite number or a word",
+        ),
+        (("tiny", "train", "ice", "factor"), "lowr", r"train.ice.factor = 'lowr': expected one of \['lower', "),
+        (("tiny", "train", "ice", "factor"), 1.0, r"train.ice.factor = 1.0: expected one of"),
+        (
+            ("tiny", "known", "few", "train"),
+            {"ice": {"weight": -1.0}},
+            r"train.ice.weight = -1.0: expected a number ≥ 0",
+        ),
+        (("tiny", "known", "few", "train"), {"ic": {}}, r"known.few.train.ic: no such method \(did you mean 'ice'"),
+        (("tiny", "known", "few", "outliers", "gaussian", "plays"), "svhn", r"plays = 'svhn': .*'SVHN'"),
+        (("tiny", "networks", "densenet", "growth"), 0, r"tiny.networks.densenet.growth = 0: .*greater than 0"),
+        (("tiny", "networks", "resnet"), {"depth": 3}, r"tiny.networks.resnet: no such key"),
+        ((*SCHEDULE, "start"), "plian", r"tiny.protocols.scratch.start = 'plian': .*'random' or 'plain'"),
+        (("tiny", "sweeps", "ice-weight", "values"), [], r"sweeps.ice-weight.values = \[\]: .*at least 1"),
+        (("runs", "few", "known"), ["fwe"], r"runs.few.known names 'fwe', which is not in known: \['few'\]"),
+        (("runs", "densenet", "networks"), ["wideresnet"], r"runs.densenet and runs.few both have few-wideresnet-ice"),
+        (("runs", "few", "methods"), ["ice", "ice"], r"runs.few and runs.few both have few-wideresnet-ice"),
+        (("runs", "extra"), {}, r"runs.extra: no such key"),
+        (("seeds",), [], r"seeds = \[\]: .*at least 1"),
+        (("tiny", "train", "ice", "weight"), float("nan"), r"tiny.train.ice.weight = nan: .*expected a finite number"),
         ((*SCHEDULE, "epochs"), 0, r"tiny.protocols.scratch.epochs = 0: .*greater than 0"),
         ((*SCHEDULE, "epochs"), 1.5, r"tiny.protocols.scratch.epochs = 1.5: .*integer"),
         ((*SCHEDULE, "epocs"), 2, r"tiny.protocols.scratch.epocs: no such key \(found value 2\)"),
@@ -82,7 +149,7 @@ SCHEDULE = ("tiny", "protocols", "scratch")
         (("tiny", "known", "few", "validation_share"), 1.5, r"validation_share = 1.5: .*less than 1"),
         (("seeds",), [0], r"params.yaml: seeds.0 = 0: .*string"),
         (("scales",), ["tini"], r"scales names 'tini', but there is no block 'tini' \(did you mean 'tiny'\?\)"),
-        (("methods",), "ice", r"params.yaml: methods = 'ice': .*list"),
+        (("runs", "few", "methods"), "ice", r"params.yaml: runs.few.methods = 'ice': .*list"),
     ],
 )
 def test_wrong_values(write, keys, to, message):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from icelib import batches, data, engine, errors, models, params, paths, schema, tasks, tensors, training
+from icelib import batches, checkpoints, data, engine, errors, models, params, paths, schema, tasks, tensors, training
 from icelib.methods import METHODS
 from tests.conftest import RUN
 
@@ -41,7 +41,10 @@ def test_training_learns_the_tiny_task(inside):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_takes_steps(inside, method):
     values = inside.params
-    values["tiny"]["train"]["energy"] = {"weight": 0.1, "margin_known": -5.0, "margin_outlier": -1.0}
+    train, margins = values["tiny"]["train"], {"margin_known": -5.0, "margin_outlier": -1.0}
+    train["energy"] = {"weight": 0.1} | margins
+    train["energy_gaussian"] = train["ice"] | {"margin_known": 1.0, "margin_outlier": 8.0}
+    train["bce"], train["ice_minus"] = train["oe"], train["ice"]
     inside.params = values
     terms = engine.Engine(params.run(*RUN, method, 0), small_data(), 6, CPU).epoch(0)
     assert len(terms) >= 1 and all(np.isfinite(value) for value in terms.values())
@@ -109,10 +112,75 @@ def test_state_of_other_data_code_or_hardware_is_not_used(inside, monkeypatch, c
     assert numbers == [0, 1] and f"{what} changed since the run was interrupted" in capsys.readouterr().err
 
 
-def test_a_trial_is_not_kept(inside):
+def test_a_trial_is_not_kept_but_not_trained_twice(inside, monkeypatch):
     run = a_run(epochs=1)
-    assert len(training.train(run, keep=False)) == 1
-    assert not paths.checkpoint(run).exists() and not paths.history(run).exists()
+    first = training.train(run, keep=False)
+    assert len(first) == 1 and not paths.checkpoint(run).exists() and not paths.history(run).exists()
+    numbers, real = [], engine.Engine.epoch
+    monkeypatch.setattr(engine.Engine, "epoch", lambda self, number: numbers.append(number) or real(self, number))
+    assert training.train(run, keep=False) == first and not numbers
+    training.train(run)
+    assert numbers == [0] and paths.checkpoint(run).exists(), "a trial's record is no checkpoint"
+
+
+def finetuned(method):
+    return params.run("tiny", "few", "wideresnet", "finetune", method, 0)
+
+
+@pytest.fixture
+def plain(inside):
+    run = params.run(*RUN, "plain", 0)
+    training.train(run)
+    return checkpoints.load(run)[0]
+
+
+def test_fine_tuning_of_a_linear_head_starts_as_the_plain_network(plain):
+    run = finetuned("oe")
+    started = engine.Engine(run, small_data(), 6, CPU, plain).model
+    assert run.parent.name == "few-wideresnet-scratch-plain-0"
+    for name, value in plain.state_dict().items():
+        assert torch.equal(started.state_dict()[name], value), name
+
+
+def test_fine_tuning_of_ice_starts_from_means_and_covariance_of_the_plain_features(plain):
+    data, _ = tasks.load("tiny", "few", "train")
+    started = engine.Engine(finetuned("ice"), data, 6, CPU, plain).model
+    z = batches.predict(plain, data["known"], torch.float32, features=True)
+    assert torch.equal(batches.predict(started, data["known"], torch.float32, features=True), z)
+    means = torch.stack([z[data["labels"] == i].mean(0) for i in range(6)])
+    torch.testing.assert_close(started.head.means.detach(), means)
+    centred = z - means[data["labels"]]
+    found, expected = started.head.L @ started.head.L.T / 2, centred.T @ centred / len(z)
+    assert torch.linalg.norm(found - expected) < 0.2 * torch.linalg.norm(expected), "but for the shrinkage"
+    # the squared distance of d standard normal coordinates has mean d, and eq. 0.9 halves it
+    distance = -started.head(z).detach().gather(1, data["labels"][:, None]).mean().item()
+    assert distance == pytest.approx(64 / 2, rel=0.2)
+
+
+def test_fine_tuning_can_start_from_a_random_head(plain):
+    run = params.vary(finetuned("ice"), {"gaussian_head": "random"})
+    started = engine.Engine(run, small_data(), 6, CPU, plain).model
+    torch.testing.assert_close(started.head.L, 0.1 * 8 * torch.eye(64))
+
+
+def test_fine_tuning_without_the_plain_network_says_what_is_missing(inside):
+    with pytest.raises(ValueError, match=r"checkpoints/tiny/few-wideresnet-scratch-plain-0.safetensors is missing"):
+        training.train(finetuned("ice"))
+
+
+def test_an_interrupted_fine_tuning_does_not_go_on_from_another_plain_network(plain, monkeypatch, capsys):
+    run = params.vary(finetuned("ice"), {"epochs": 2})
+    real = engine.Engine.epoch
+    monkeypatch.setattr(engine.Engine, "epoch", lambda self, number: real(self, number) if number == 0 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        training.train(run)
+    weights, about = tensors.load(paths.checkpoint(run.parent))
+    weights["backbone.stem.weight"] *= 1.01
+    tensors.save(paths.checkpoint(run.parent), weights, about)
+    numbers = []
+    monkeypatch.setattr(engine.Engine, "epoch", lambda self, number: numbers.append(number) or real(self, number))
+    training.train(run)
+    assert numbers == [0, 1] and "parent changed since the run was interrupted" in capsys.readouterr().err
 
 
 def test_damaged_state_is_set_aside_and_training_starts_anew(inside, capsys):
@@ -287,6 +355,26 @@ def test_unknown_classes_are_named(inside):
     with pytest.raises(ValueError, match="'gaussian' has no labels"):
         tasks.divide(
             task.model_copy(update={"auxiliary": task.auxiliary.model_copy(update={"set": "gaussian", "classes": [1]})})
+        )
+
+
+def test_few_images_of_each_class_are_drawn_at_random(inside):
+    task = params.task("tiny", "few")
+    part = task.known.train.model_copy(update={"per_class": 30})
+    limited = task.model_copy(update={"known": task.known.model_copy(update={"train": part})})
+    parts, _ = tasks.divide(limited)
+    labels = np.concatenate([parts[name]["labels"] for name in ("train", "validation")])
+    assert Counter(labels.tolist()) == dict.fromkeys(range(6), 30)
+    whole, kept = (
+        {image.tobytes() for name in ("train", "validation") for image in tasks.divide(t)[0][name]["known"]}
+        for t in (task, limited)
+    )
+    assert kept < whole
+    with pytest.raises(ValueError, match="'gaussian' has no labels, so that per_class = 3 cannot be chosen"):
+        tasks.divide(
+            task.model_copy(
+                update={"auxiliary": part.model_copy(update={"set": "gaussian", "classes": None, "per_class": 3})}
+            )
         )
 
 
