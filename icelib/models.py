@@ -41,7 +41,7 @@ class WideResNet(nn.Module):
     widen : int
         Factor k on the widths 16, 32, 64; d = 64 k.
     stem : {"basic", "strided"}
-        See `_stem`.
+        First convolution: 3×3, or 4×4 with stride 2, which quarters the work of all that follows.
     dropout : float
         Probability, between the convolutions of a block.
 
@@ -114,6 +114,7 @@ class DenseNet(nn.Module):
     growth : int
         Channels that each layer adds.
     stem : {"basic", "strided"}
+        As in `WideResNet`.
     dropout : float
         Probability, after each convolution of a block.
 
@@ -150,7 +151,6 @@ class DenseNet(nn.Module):
 
 
 def _stem(kind):
-    """First convolution: 3×3, or 4×4 with stride 2, which quarters the work of all that follows."""
     return nn.Conv2d(3, 16, 3, 1, 1, bias=False) if kind == "basic" else nn.Conv2d(3, 16, 4, 2, 1, bias=False)
 
 
