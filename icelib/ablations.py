@@ -1,10 +1,12 @@
 """Sweeps as a reader sees them: a table and a figure of each, and how a choice was made."""
 
+import json
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from icelib import params, plots, sweeps
+from icelib import params, paths, plots, scores, sweeps, training
 from icelib.methods import METHODS
 
 
@@ -121,3 +123,24 @@ def show(*names):
             drawn = figure(result)
             plots.save(drawn, f"sweeps/{scale}-{name}")
             plt.show()
+
+
+def confidence(scale):
+    """Median of ICE's confidence exp(max_i h_i) on validation images after the last epoch.
+
+    Parameters
+    ----------
+    scale : str
+
+    Returns
+    -------
+    DataFrame
+        A row for each declared run of ICE and ICE⁻, a column for each kind of image, in 0…1.
+    """
+    lines = {}
+    for run in params.declared(scale):
+        if METHODS[run.method].score is scores.max_likelihood:
+            last = json.loads(paths.history(run).read_text())["epochs"][-1]["score_quantiles"]
+            middle = training.QUANTILES.index(0.5)
+            lines[run.name] = {kind: float(np.exp(quantiles[middle])) for kind, quantiles in last.items()}
+    return pd.DataFrame(lines).T

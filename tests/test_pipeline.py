@@ -12,6 +12,10 @@ from tests.conftest import SOURCE, make_project
 STAGE = re.compile(r"^Running stage '(?:.*:)?(.+)':", re.M)
 
 
+ICE_RUNS = {"few": "wideresnet-scratch", "densenet": "densenet-scratch", "finetune": "wideresnet-finetune"}
+TABLES = ("table1", "table2", "table2_extended", "table3")
+
+
 def repro(project, *arguments, **options):
     """Run `dvc repro`; return the stages that were executed and the output."""
     _, output = project.call(sys.executable, "-m", "dvc", "repro", *arguments, **options)
@@ -42,23 +46,25 @@ def finished(tmp_path_factory):
 
 
 def test_one_command_makes_everything(finished):
+    runs = {"train", "score", "metrics"}
     assert {stage.split("@")[0] for stage in finished.first} == {
-        "code",
-        "data",
-        "own_data",
-        "task",
-        "train",
-        "score",
-        "metrics",
-        "benchmark",
+        *("code", "data", "own_data", "task", "sweep", "benchmark", "ablations"),
+        *(f"{stage}_{group}" for stage in runs for group in ("few", "densenet", "finetune")),  # many has none here
     }
-    for name in ("table2.csv", "table2.md", "table2.tex", "fig1.png", "fig1.pdf"):
-        assert (finished.root / "figures" / name).stat().st_size > 500
-    for method in ("plain", "ice"):
-        assert (finished.root / f"reports/tiny/02_training-few-wideresnet-scratch-{method}-0.ipynb").exists()
+    tables = [f"{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
+    for name in (*tables, "fig1.png", "fig1.pdf", "sweeps/tiny-ice-weight.png", "sweeps/tiny-ice-weight.pdf"):
+        assert (finished.root / "figures" / name).stat().st_size > 500, name
+    for name in (
+        "wideresnet-scratch-plain",
+        "wideresnet-scratch-ice",
+        "densenet-scratch-ice",
+        "wideresnet-finetune-ice",
+    ):
+        assert (finished.root / f"reports/tiny/02_training-few-{name}-0.ipynb").exists()
     assert (finished.root / "reports/03_benchmark.ipynb").exists()
+    assert (finished.root / "reports/04_ablations.ipynb").exists()
     left = {path.name for path in (finished.root / "notebooks").iterdir()}
-    assert left == {"02_training.ipynb", "03_benchmark.ipynb", "code"}, "no socket or other trace is left"
+    assert left == {path.name for path in (SOURCE / "notebooks").glob("*.ipynb")} | {"code"}, "no socket is left"
 
 
 def test_table_has_every_row_and_says_what_was_not_run(finished):
@@ -79,7 +85,7 @@ def test_again_nothing_runs(finished):
 
 def test_results_are_the_same_bytes_when_trained_anew(finished):
     before = finished.bytes("figures/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*")
-    again = ["train@tiny-few-wideresnet-scratch-ice-0", "benchmark"]
+    again = ["train_few@tiny-few-wideresnet-scratch-ice-0", "benchmark"]
     assert repro(finished, "--force", "--single-item", *again)[0] == again
     assert finished.bytes("figures/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*") == before
 
@@ -94,18 +100,39 @@ def test_prose_retrains_nothing(finished):
 
 
 def test_a_new_lambda_retrains_ice_alone_and_reverting_restores(finished):
-    before = finished.bytes("figures/*")
+    before = finished.bytes("figures/**/*")
     values = finished.params
     values["tiny"]["train"]["ice"]["weight"] = 0.2
     finished.params = values
     stages, _ = repro(finished)
-    ice = "tiny-few-wideresnet-scratch-ice-0"
-    assert stages == [f"train@{ice}", f"score@{ice}", f"metrics@{ice}", "benchmark"]
+    expected = {f"{s}_{g}@tiny-few-{run}-ice-0" for s in ("train", "score", "metrics") for g, run in ICE_RUNS.items()}
+    assert set(stages) == expected | {"benchmark", "ablations"}, "no other method, and no sweep"
     assert finished.bytes("figures/*.csv") != {k: v for k, v in before.items() if k.endswith(".csv")}
     values["tiny"]["train"]["ice"]["weight"] = 0.1
     finished.params = values
     assert repro(finished)[0] == [], "all of it comes from the run cache"
-    assert finished.bytes("figures/*") == before
+    assert finished.bytes("figures/**/*") == before
+
+
+def test_a_new_candidate_sweeps_anew_and_trains_no_run(finished):
+    values = finished.params
+    values["tiny"]["sweeps"]["ice-weight"]["values"].append({"weight": 0.4})
+    finished.params = values
+    # 03 tells nothing of sweeps, but any parameter may be in a caption
+    assert set(repro(finished)[0]) == {"sweep@tiny-ice-weight", "ablations", "benchmark"}
+    assert "0.4" in (finished.root / "reports/04_ablations.ipynb").read_text()
+
+
+def test_a_new_plain_schedule_retrains_what_is_fine_tuned_from_it(finished):
+    values = finished.params
+    values["tiny"]["protocols"]["scratch"]["weight_decay"] = 0.001
+    finished.params = values
+    # what `dvc repro` would run, found without running it
+    _, output = finished.call(sys.executable, "-m", "dvc", "status")
+    changed = re.findall(r"^(train_\w+)@", output, re.M)
+    assert set(changed) == {"train_few", "train_densenet", "train_finetune"}
+    values["tiny"]["protocols"]["scratch"]["weight_decay"] = 0.0005
+    finished.params = values
 
 
 def test_a_new_seed_trains_the_new_runs_alone(finished):
@@ -113,15 +140,15 @@ def test_a_new_seed_trains_the_new_runs_alone(finished):
     values["seeds"] = ["0", "1"]
     finished.params = values
     stages, _ = repro(finished)
-    assert sorted(stages) == sorted(
-        [
-            f"{stage}@tiny-few-wideresnet-scratch-{method}-1"
-            for stage in ("train", "score", "metrics")
-            for method in ("plain", "ice")
-        ]
-        + ["benchmark"]
-    )
+    runs = {
+        "few": ("wideresnet-scratch-plain", "wideresnet-scratch-ice"),
+        "densenet": ("densenet-scratch-ice",),
+        "finetune": ("wideresnet-finetune-ice",),
+    }
+    expected = {f"{s}_{g}@tiny-few-{run}-1" for s in ("train", "score", "metrics") for g in runs for run in runs[g]}
+    assert set(stages) == expected | {"benchmark", "ablations"}, "sweeps stay with the first seed"
     assert re.search(r"\| ICE ‡ .*\d ± \d", (finished.root / "figures/table2.md").read_text())
+    assert re.search(r"ICE.*\d ± \d", (finished.root / "figures/table3.md").read_text())
 
 
 def test_a_bad_parameter_ends_in_one_readable_error(finished):
@@ -131,7 +158,8 @@ def test_a_bad_parameter_ends_in_one_readable_error(finished):
     status, output = finished.call(sys.executable, "-m", "dvc", "repro", check=False)
     assert status != 0 and "train.ice.weight = -0.5: expected a number ≥ 0" in output
     assert "Traceback" not in output
-    assert not list(finished.root.glob("checkpoints/tiny/*ice-0*")), "nothing is left as if complete"
+    failed = re.search(r"failed to reproduce 'train_\w+@tiny-(\S+)'", output).group(1)
+    assert not (finished.root / f"checkpoints/tiny/{failed}.safetensors").exists(), "nothing is left as if complete"
 
 
 def test_a_notebook_that_raises_is_no_report(ready):
@@ -150,7 +178,8 @@ def test_the_notebooks_run_from_their_own_folder(finished, tmp_path):
     values = finished.params
     values["tiny"]["train"]["ice"]["weight"] = 0.1
     finished.params = values
-    repro(finished, "train@tiny-few-wideresnet-scratch-ice-0", "metrics@tiny-few-wideresnet-scratch-ice-0")
-    command = ["nbconvert", "--to", "notebook", "--execute", "03_benchmark.ipynb", "--output-dir", str(tmp_path)]
-    finished.call(sys.executable, "-m", "jupyter", *command, cwd=finished.root / "notebooks")
-    assert (finished.root / "figures" / "fig1.png").exists()
+    repro(finished, *(f"metrics_{g}@tiny-few-{n}-ice-0" for g, n in ICE_RUNS.items()))
+    for name, made in (("03_benchmark", "fig1.png"), ("04_ablations", "sweeps/tiny-ice-weight.png")):
+        command = ["nbconvert", "--to", "notebook", "--execute", f"{name}.ipynb", "--output-dir", str(tmp_path)]
+        finished.call(sys.executable, "-m", "jupyter", *command, cwd=finished.root / "notebooks")
+        assert (finished.root / "figures" / made).exists()

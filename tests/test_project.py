@@ -104,3 +104,48 @@ def test_the_readme_quotes_the_committed_results():
     assert len(quoted) == 9
     results = committed("figures/table2.md")
     assert all(line in results for line in quoted)
+
+
+def stages():
+    return yaml.safe_load((SOURCE / "dvc.yaml").read_text())["stages"]
+
+
+def test_stages_of_one_kind_differ_in_their_runs_alone():
+    """YAML shares their bodies; what fine-tuning spells out anew must not fall behind."""
+    for kind in ("train", "score", "metrics"):
+        few = stages()[f"{kind}_few"]
+        for group in ("densenet", "many", "finetune"):
+            other = stages()[f"{kind}_{group}"]
+            same = {key: value for key, value in few.items() if key != "matrix"}
+            if (kind, group) == ("train", "finetune"):
+                plain, *rest = other["deps"]
+                assert "scratch-plain-${item.seed}" in plain and rest == few["deps"]
+                assert set(few["params"]) < set(other["params"])
+                del same["deps"], same["params"]
+            assert {key: other[key] for key in same} == same
+
+
+def test_stages_depend_on_the_modules_that_they_import():
+    """A module that a stage's code imports, directly or not, and that holds mathematics is a dependency."""
+    plumbing = {"errors", "files", "params", "paths", "schema", "tasks", "tensors", "data", "images", "sources"}
+    plumbing |= {"readers", "synthetic", "notebooks"}
+
+    def imported(module, seen=()):
+        text = (SOURCE / "icelib" / f"{module}.py").read_text()
+        names = set(re.findall(r"^\s*from icelib\.(\w+) import", text, re.M))
+        for line in re.findall(r"^\s*from icelib import (.+)$", text, re.M):
+            names |= {name.split(" as ")[0].strip() for name in line.split(",")}
+        found = set(seen) | {module}
+        for name in names - found - plumbing:
+            found |= imported(name, found)
+        return found
+
+    listed = lambda stage: {d[7:-3] for d in stages()[stage]["deps"] if d.startswith("icelib/") and d.endswith(".py")}
+    for stage, module in (
+        ("train_few", "training"),
+        ("score_few", "scoring"),
+        ("metrics_few", "results"),
+        ("sweep", "sweeps"),
+    ):
+        missing = imported(module) - plumbing - listed(stage)
+        assert not missing, f"{stage}: {missing}"

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from icelib import ablations, engine, errors, params, paths, sweeps
@@ -91,6 +92,17 @@ def test_the_table_marks_the_rule_and_what_is_in_use(inside):
     assert table.loc["0.2", "mean AUROC"] == pytest.approx(70.0)
 
 
+def test_confidence_is_the_exponential_of_the_median_score(inside):
+    for run in params.declared("tiny"):
+        quantiles = {"known": [-9, -5, -2, -1, -0.5, -0.1, 0], "outliers": [-20, -9, -8, -7, -6, -5, -4]}
+        paths.history(run).parent.mkdir(parents=True, exist_ok=True)
+        paths.history(run).write_text(json.dumps({"epochs": [{}, {"score_quantiles": quantiles}]}))
+    found = ablations.confidence("tiny")
+    assert all("-ice-" in name for name in found.index) and len(found) == 3, "the plain network has no likelihoods"
+    assert found["known"].tolist() == pytest.approx([np.exp(-1)] * 3)
+    assert found["outliers"].tolist() == pytest.approx([np.exp(-7)] * 3)
+
+
 def test_labels_name_what_changes():
     assert ablations.label({"margin_known": -6.0, "margin_outlier": -2.0}) == "−6 / −2"
     assert ablations.label({"factor": "lower"}) == "lower"
@@ -102,8 +114,8 @@ def test_params_use_what_the_committed_sweeps_chose():
     for scale in loaded.scales:
         for name in loaded.sweeps:
             result = sweeps.load(scale, name)
-            if {"factor", "clip", "gaussian_head"} & set(result["candidates"][0]["change"]):
-                continue  # compared, not chosen: the paper's form of L, one clip for all methods, eq. 0.9
+            if name in {"ice-factor", "ice-clip", "ice-finetune-start", "ice-minus-weight"}:
+                continue  # compared, not chosen: the paper's form of L, one clip for all, eq. 0.9, ICE's own λ
             (chosen,) = [entry for entry in result["candidates"] if entry["chosen"]]
             assert chosen["change"] == sweeps.choose(result["candidates"])["change"]
             assert ablations.in_use(result, chosen), f"{name}: the rule takes {chosen['change']}"
