@@ -82,11 +82,11 @@ def figure(result):
     x = np.arange(len(rows))
     accuracy = 100 * np.array([row["accuracy"] for row in rows])
     chosen = next(i for i, row in enumerate(rows) if row["chosen"])
-    drawn, axes = plt.subplots(1, 2, figsize=(6.8, 2.7), layout="constrained")
+    drawn, axes = plt.subplots(1, 2, figsize=(6.8, 2.9), layout="constrained")
     spread = np.sqrt(accuracy * (100 - accuracy) / result["images"]["known"])
-    axes[0].errorbar(x, accuracy, spread, fmt="ko", capsize=3)
+    axes[0].errorbar(x, accuracy, spread, fmt="ko", capsize=3, label="accuracy ± standard error")
     top = accuracy.max()
-    axes[0].axhspan(top - 100 * sweeps.WITHIN, top, color="0.88", zorder=0, label="within two points of the best")
+    axes[0].axhspan(top - 100 * sweeps.WITHIN, top, color="0.88", zorder=0, label="within two points of best")
     axes[0].set(ylabel="accuracy on known (%)")
     auroc = {kind: [100 * row[kind]["auroc"] for row in rows] for kind in ("outliers", "jigsaw")}
     axes[1].plot(x, auroc["outliers"], "s--", color="C0", label="held-out auxiliary")
@@ -98,8 +98,8 @@ def figure(result):
         ax.set_xticks(x, [label(row["change"]) for row in rows])
         ax.set_xlabel(" / ".join(rows[0]["change"]).replace("_", " "))
         ax.set_xlim(-0.5, len(rows) - 0.5)
-        ax.legend(fontsize=7)
-    drawn.suptitle(f"{result['title']}: validation images, vertical line: taken by the rule", fontsize=9)
+    drawn.legend(loc="outside lower center", ncols=5, fontsize=7, frameon=False)
+    drawn.suptitle(f"{result['title']}: validation images, one seed; vertical line: taken by the rule", fontsize=9)
     return drawn
 
 
