@@ -80,7 +80,7 @@ def tiny_params(folder):
                 },
                 "sweep": schedule | {"epochs": 1},
             },
-            "train": {"plain": {}, "oe": {"weight": 0.5}, "ice": ice},
+            "train": {"plain": {}, "oe": {"weight": 0.5}, "ice": dict(ice)},  # a copy: YAML would write one alias
             "sweeps": {
                 "ice-weight": {
                     "title": "weight of ICE",

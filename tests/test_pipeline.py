@@ -84,10 +84,12 @@ def test_again_nothing_runs(finished):
 
 
 def test_results_are_the_same_bytes_when_trained_anew(finished):
-    before = finished.bytes("figures/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*")
-    again = ["train_few@tiny-few-wideresnet-scratch-ice-0", "benchmark"]
+    before = finished.bytes("figures/**/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*")
+    again = ["train_few@tiny-few-wideresnet-scratch-ice-0", "benchmark", "ablations"]
     assert repro(finished, "--force", "--single-item", *again)[0] == again
-    assert finished.bytes("figures/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*") == before
+    assert (
+        finished.bytes("figures/**/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*") == before
+    )
 
 
 def test_prose_retrains_nothing(finished):
