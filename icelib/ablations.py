@@ -113,6 +113,7 @@ def show(*names):
     from IPython.display import Markdown, display
 
     loaded = params.load()
+    (paths.FIGURES / "sweeps").mkdir(parents=True, exist_ok=True)  # an output of the pipeline, also if it stays empty
     for scale in loaded.scales:
         for name in filter(loaded.sweeps.__contains__, names):
             result = sweeps.load(scale, name)
