@@ -12,7 +12,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .PHONY: results test lab
 results: .venv/ready
 	dvc repro
-	@echo "done: see figures/table2.md, figures/fig1.png and the executed notebooks in reports/"
+	@echo "done: see the tables and figures in figures/ and the executed notebooks in reports/"
 
 test: .venv/ready
 	python -m pytest

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from icelib import batches, checkpoints, posthoc, tasks
+from icelib import batches, checkpoints, heads, posthoc, tasks
 from icelib.captions import NAMES
 
 
@@ -36,11 +36,15 @@ def weights(head, z, labels):
 
 
 def learned(run):
-    """`weights` of a trained run's head, on the features of its known training images."""
+    """Return `weights` of a trained run's head, and those that a multiple of the identity would have.
+
+    Both are taken on the features of the run's known training images.
+    """
     model, _ = checkpoints.load(run)
     data, _ = tasks.load(run.scale, run.known, "train")
     z = batches.predict(model, data["known"], posthoc.PRECISION, features=True)
-    return weights(model.head, z, data["labels"])
+    sphere = heads.GaussianHead(z.shape[1], len(model.head.means), "spherical", 1.0, 1.0)
+    return weights(model.head, z, data["labels"]), weights(sphere, z, data["labels"])
 
 
 def figure(found):
@@ -48,21 +52,26 @@ def figure(found):
 
     Parameters
     ----------
-    found : list of (params.Run, Tensor)
+    found : list of (params.Run, (Tensor, Tensor))
         Runs with what `learned` returns.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    drawn, ax = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
-    for (run, values), line in zip(found, ["-", "--", "-.", ":"] * len(found)):
+    drawn, axes = plt.subplots(
+        1, len(found), figsize=(2.3 * len(found) + 0.6, 2.6), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, (run, (values, sphere)) in zip(axes[0], found):
         share = np.linspace(0, 100, len(values))
-        label = f"{run.known}, {NAMES[run.network]}, {NAMES[run.protocol]}, seed {run.seed}"
-        ax.semilogy(share, values.clamp(min=1e-6), line, label=label)
-    ax.axhline(1, color="0.5", lw=0.8)
-    ax.annotate("fitted covariance: 1 for each", (2, 1.25), fontsize=7, color="0.3")
-    ax.set_xlabel("directions, from least to most variance of known images (%)")
-    ax.set_ylabel("weight in the learned distance")
-    drawn.legend(loc="outside lower center", ncols=2, fontsize=7, frameon=False)
+        ax.semilogy(share, values, "C0-", label="learned L")
+        ax.semilogy(share, sphere, "C1--", label="L a multiple of the identity")
+        ax.axhline(1, color="0.4", lw=1, label="L fitted to known images")
+        ax.set_title(f"{run.known}, {NAMES[run.network]},\n{NAMES[run.protocol]}, seed {run.seed}", fontsize=8)
+        ax.set_xlabel("directions (%)")
+        ax.set_ylim(1e-5, 100)
+    axes[0][0].set_ylabel("weight in the distance")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    drawn.suptitle("directions in feature space, from least to most variance of known images", fontsize=9)
     return drawn

@@ -8,11 +8,11 @@ import yaml
 from pydantic import ValidationError
 
 from icelib import paths
+from icelib.declaration import Params
 from icelib.methods import METHODS
 from icelib.schema import (
     HEAD_PARAMETERS,
     DenseNetShape,
-    Params,
     Schedule,
     Strict,
     WideResNetShape,
@@ -196,13 +196,14 @@ def pick(mapping, key, what):
 def _lines(error):
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"] if part != "blocks")
+        message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "missing":
             yield f"{place} is missing"
         elif item["type"] == "extra_forbidden":
             yield f"{place}: no such key (found value {item['input']!r})"
         else:
             yield (
-                f"{place} = {item['input']!r}: {item['msg']}"
+                f"{place} = {item['input']!r}: {message}"
                 if not isinstance(item["input"], dict)
-                else f"{place}: {item['msg']}"
+                else f"{place}: {message}".removeprefix(": ")
             )

@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import itertools
 import math
 from typing import Annotated, Any, Literal
 
@@ -22,7 +21,7 @@ def _number_or_word(value):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("expected a finite number or a word")
-    return float(value)
+    return value
 
 
 Value = Annotated[Any, BeforeValidator(_number_or_word)]
@@ -69,6 +68,7 @@ class Task(Strict):
 
     @model_validator(mode="after")
     def _means_exist(self):
+        unique("mean_over", self.mean_over)
         for name in self.mean_over:
             if name not in self.outliers:
                 raise ValueError(f"mean_over names {name!r}, which is not in outliers: {list(self.outliers)}")
@@ -134,6 +134,15 @@ class Sweep(Strict):
     base: dict[str, Value]
     # what replaces values of the base or of the protocol, one training each
     values: Annotated[list[dict[str, Value]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _candidates_change_the_same(self):
+        for change in self.values:
+            if list(change) != list(self.values[0]):
+                raise ValueError(
+                    f"values: {list(change)} beside {list(self.values[0])}; expected the same keys in each"
+                )
+        return self
 
 
 class Scale(Strict):
@@ -207,56 +216,14 @@ def _expected(key):
     return "a number" + {"weight": " ≥ 0", "mean_scale": " > 0", "covariance_scale": " > 0"}.get(key, "")
 
 
-class Group(Strict):
-    """Runs of all combinations of its lists."""
-
-    known: list[str]
-    networks: list[str]
-    methods: list[str]
-
-
-class Groups(Strict):
-    """The runs behind the paper's tables, grouped because no table is a full cross product."""
-
-    few: Group
-    densenet: Group
-    many: Group
-    finetune: Group
-
-
-class Params(Strict):
-    """The whole of params.yaml; scales are checked when they are used."""
-
-    scales: list[str]
-    seeds: Annotated[list[str], Field(min_length=1)]
-    known: list[str]  # tasks to make
-    runs: Groups
-    sweeps: list[str]
-    datasets: list[str]
-    own_datasets: dict[str, dict[str, str]]
-    blocks: dict[str, Scale]
-
-    @model_validator(mode="after")
-    def _runs_have_their_tasks(self):
-        for name, group in self.runs:
-            for known in group.known:
-                if known not in self.known:
-                    raise ValueError(f"runs.{name}.known names {known!r}, which is not in known: {self.known}")
-        return self
-
-    @model_validator(mode="after")
-    def _runs_are_declared_once(self):
-        seen = {}
-        for name, group in self.runs:
-            for parts in itertools.product(group.known, group.networks, group.methods):
-                key = (name == "finetune", *parts)
-                if key in seen:
-                    raise ValueError(f"runs.{name} and runs.{seen[key]} both have {'-'.join(parts)}")
-                seen[key] = name
-        return self
-
-
 def hint(word, known):
     """End of a message about an unknown word: the one that was meant, or all there are."""
     close = difflib.get_close_matches(str(word), list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else f"; expected one of {sorted(known)}"
+
+
+def unique(what, names):
+    """Raise ValueError if a name is listed twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{what} names {name!r} twice")

@@ -32,7 +32,9 @@ def test_a_spherical_one_weighs_directions_by_their_variance():
 def test_weights_of_a_trained_run_are_drawn(inside):
     run = params.run(*RUN, "ice", 0)
     training.train(run)
-    found = geometry.learned(run)
-    assert found.shape == (64,) and found.mean().item() == pytest.approx(1)
-    ax = geometry.figure([(run, found)]).axes[0]
-    assert ax.get_lines()[0].get_label() == "few, WideResNet, from scratch, seed 0"
+    found, sphere = geometry.learned(run)
+    assert found.shape == sphere.shape == (64,) and found.mean().item() == pytest.approx(1)
+    assert (sphere.diff() >= 0).all(), "a sphere weighs directions by their variance"
+    ax = geometry.figure([(run, (found, sphere))]).axes[0]
+    assert ax.get_title() == "few, WideResNet,\nfrom scratch, seed 0"
+    assert next(line.get_label() for line in ax.get_lines()) == "learned L"

@@ -5,7 +5,7 @@ import copy
 import pytest
 import yaml
 
-from icelib import params, paths
+from icelib import params, paths, sweeps
 from tests.conftest import SOURCE, tiny_params
 
 
@@ -80,6 +80,11 @@ def test_a_task_may_have_values_of_its_own(write):
     assert run.loss == {"weight": 0.7} and run.head["mean_scale"] == 0.5
 
 
+def test_a_sweep_may_vary_a_whole_number(write):
+    write("tiny", "sweeps", "ice-weight", "values", to=[{"epochs": 1}, {"epochs": 3}])
+    assert [run.schedule.epochs for _, run in sweeps.candidates("tiny", "ice-weight")] == [1, 3]
+
+
 def test_a_varied_run_has_the_same_name_and_another_digest(write):
     write()
     run = params.run("tiny", "few", "wideresnet", "scratch", "ice", 0)
@@ -134,8 +139,21 @@ SCHEDULE = ("tiny", "protocols", "scratch")
         ((*SCHEDULE, "start"), "plian", r"tiny.protocols.scratch.start = 'plian': .*'random' or 'plain'"),
         (("tiny", "sweeps", "ice-weight", "values"), [], r"sweeps.ice-weight.values = \[\]: .*at least 1"),
         (("runs", "few", "known"), ["fwe"], r"runs.few.known names 'fwe', which is not in known: \['few'\]"),
-        (("runs", "densenet", "networks"), ["wideresnet"], r"runs.densenet and runs.few both have few-wideresnet-ice"),
-        (("runs", "few", "methods"), ["ice", "ice"], r"runs.few and runs.few both have few-wideresnet-ice"),
+        (
+            ("runs", "densenet", "networks"),
+            ["wideresnet"],
+            r"yaml: runs.few and runs.densenet declare few-wideresnet-ice twice",
+        ),
+        (("runs", "few", "methods"), ["ice", "ice"], r"yaml: runs.few declare few-wideresnet-ice twice"),
+        (("runs", "few", "methods"), ["ice"], r"runs.finetune needs the plain run of few-wideresnet; add plain"),
+        (("seeds",), ["0", "0"], r"seeds names '0' twice"),
+        (("sweeps",), ["ice-wieght"], r"sweeps names 'ice-wieght', unknown to tiny \(did you mean 'ice-weight'"),
+        (("tiny", "known", "few", "mean_over"), ["gaussian", "gaussian"], r"mean_over names 'gaussian' twice"),
+        (
+            ("tiny", "sweeps", "ice-weight", "values"),
+            [{"weight": 0.1}, {"mean_scale": 0.1}],
+            r"values: \['mean_scale'\] beside \['weight'\]; expected the same keys in each",
+        ),
         (("runs", "extra"), {}, r"runs.extra: no such key"),
         (("seeds",), [], r"seeds = \[\]: .*at least 1"),
         (("tiny", "train", "ice", "weight"), float("nan"), r"tiny.train.ice.weight = nan: .*expected a finite number"),

@@ -1,0 +1,73 @@
+"""The top of params.yaml: which runs and sweeps there are to be, at which scales, with which seeds."""
+
+import itertools
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from icelib.schema import Scale, Strict, hint, unique
+
+
+class Group(Strict):
+    """Runs of all combinations of its lists."""
+
+    known: list[str]
+    networks: list[str]
+    methods: list[str]
+
+
+class Groups(Strict):
+    """The runs behind the paper's tables, grouped because no table is a full cross product."""
+
+    few: Group
+    densenet: Group
+    many: Group
+    finetune: Group
+
+
+class Params(Strict):
+    """The whole of params.yaml; scales are checked when they are used."""
+
+    scales: list[str]
+    seeds: Annotated[list[str], Field(min_length=1)]
+    known: list[str]  # tasks to make
+    runs: Groups
+    sweeps: list[str]
+    datasets: list[str]
+    own_datasets: dict[str, dict[str, str]]
+    blocks: dict[str, Scale]
+
+    @model_validator(mode="after")
+    def _runs_have_their_tasks(self):
+        for name, group in self.runs:
+            for known in group.known:
+                if known not in self.known:
+                    raise ValueError(f"runs.{name}.known names {known!r}, which is not in known: {self.known}")
+        return self
+
+    @model_validator(mode="after")
+    def _runs_are_declared_once(self):
+        seen = {}
+        for name, group in self.runs:
+            for parts in itertools.product(group.known, group.networks, group.methods):
+                key = (name == "finetune", *parts)
+                if key in seen:
+                    both = f"runs.{name}" if seen[key] == name else f"runs.{seen[key]} and runs.{name}"
+                    raise ValueError(f"{both} declare {'-'.join(parts)} twice")
+                seen[key] = name
+        for _, known, network, _ in [key for key in seen if key[0]]:
+            if (False, known, network, "plain") not in seen:
+                raise ValueError(f"runs.finetune needs the plain run of {known}-{network}; add plain to another group")
+        return self
+
+    @model_validator(mode="after")
+    def _lists_name_what_there_is_once(self):
+        for what in ("scales", "seeds", "known", "sweeps", "datasets"):
+            unique(what, getattr(self, what))
+        for scale in self.scales:
+            for name in self.sweeps:
+                if name not in self.blocks[scale].sweeps:
+                    raise ValueError(
+                        f"sweeps names {name!r}, unknown to {scale}{hint(name, self.blocks[scale].sweeps)}"
+                    )
+        return self
