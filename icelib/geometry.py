@@ -38,7 +38,15 @@ def weights(head, z, labels):
 def learned(run):
     """Return `weights` of a trained run's head, and those that a multiple of the identity would have.
 
-    Both are taken on the features of the run's known training images.
+    Parameters
+    ----------
+    run : params.Run
+        Of a method with the Gaussian head.
+
+    Returns
+    -------
+    learned, sphere : Tensor of float64, shapes (d,)
+        Both on the features of the run's known training images.
     """
     model, _ = checkpoints.load(run)
     data, _ = tasks.load(run.scale, run.known, "train")
