@@ -22,6 +22,11 @@ def checkpoint(run):
     return ROOT / "checkpoints" / run.scale / f"{run.name}.safetensors"
 
 
+def snapshots(run):
+    """Return the folder of a run's weights on the way, one file for each epoch that was kept."""
+    return ROOT / "checkpoints" / run.scale / f"{run.name}.epochs"
+
+
 def history(run):
     """Return the path of a run's per-epoch history."""
     return ROOT / "results" / "history" / run.scale / f"{run.name}.json"

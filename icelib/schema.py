@@ -115,6 +115,12 @@ class Schedule(Strict):
     weight_decay: NonNegative
     clip: Positive  # largest norm of the gradient
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    snapshots: Count = 10  # states to keep on the way, evenly spaced, beside the one at the start
+
+    @property
+    def kept_epochs(self):
+        """Numbers of finished epochs after which the network is kept, from 0, the start, to the last."""
+        return sorted({round(i * self.epochs / self.snapshots) for i in range(self.snapshots + 1)})
 
 
 class Detectors(Strict):

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import shutil
 import sys
 import time
 
@@ -21,14 +22,15 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 def train(run, keep=True):
     """Train one run to its end, going on from its last finished epoch if it was interrupted.
 
-    The final weights go to ``checkpoints/``, the history to ``results/history/``. On a CPU the
-    weights are the same, bit for bit, whether or not the run was interrupted.
+    The final weights and those after ``run.schedule.kept_epochs`` go to ``checkpoints/``, the
+    history to ``results/history/``. On a CPU the weights are the same, bit for bit, whether or
+    not the run was interrupted.
 
     Parameters
     ----------
     run : params.Run
     keep : bool
-        Write checkpoint and history. A trial of other parameters than params.yaml has is not
+        Write checkpoints and history. A trial of other parameters than params.yaml has is not
         kept, since the files of the declared run have the same names; its history stays in
         ``.resume/``, so that the same trial takes no time again.
 
@@ -60,8 +62,11 @@ def train(run, keep=True):
             "parent": grown["sha256"],
             "code": _code_digest(),
         }
+        about = {"run": run.model_dump(), "classes": task["classes"], **origin}
         state = paths.RESUME / run.digest / "state.safetensors"
-        history = _resume(engine, state, origin, keep)
+        history = _resume(engine, run, state, origin, keep)
+        if keep and not history:
+            _snapshot(engine, run, 0, about)
         while len(history) < run.schedule.epochs:
             started = time.perf_counter()
             terms = engine.epoch(len(history))
@@ -76,10 +81,13 @@ def train(run, keep=True):
                     "images_per_second": engine.images_per_epoch / seconds,
                 }
             )
+            if keep and len(history) in run.schedule.kept_epochs:
+                _snapshot(engine, run, len(history), about)
             tensors.save(state, engine.state(), {"history": history, "origin": origin})
         if keep:
-            about = {"run": run.model_dump(), "classes": task["classes"], **origin}
             tensors.save(paths.checkpoint(run), engine.model.state_dict(), about)
+            shutil.rmtree(paths.snapshots(run), ignore_errors=True)
+            shutil.move(_waiting(run), paths.snapshots(run))
             write_json(paths.history(run), {"run": run.name, **origin, "epochs": history})
             state.unlink()
         else:
@@ -123,7 +131,16 @@ def _code_digest():
     return hashlib.sha256(b"".join((paths.PACKAGE / f"{name}.py").read_bytes() for name in modules)).hexdigest()
 
 
-def _resume(engine, state, origin, keep):
+def _waiting(run):
+    """Folder of a run's snapshots until it is complete."""
+    return paths.RESUME / run.digest / "epochs"
+
+
+def _snapshot(engine, run, epoch, about):
+    tensors.save(_waiting(run) / checkpoints.snapshot_name(epoch), engine.model.state_dict(), about)
+
+
+def _resume(engine, run, state, origin, keep):
     """Load the state of an interrupted run or a finished trial, if there is one; return its history."""
     if not state.exists():
         return []
@@ -138,10 +155,13 @@ def _resume(engine, state, origin, keep):
     if changed:
         print(f"{' and '.join(changed)} changed since the run was interrupted; training starts anew", file=sys.stderr)
         return []
-    if saved:
-        engine.load_state(saved)
-    elif keep:  # a finished trial has no weights left to keep
+    if not saved:  # a finished trial has no weights left to keep
+        return [] if keep else about["history"]
+    kept = [epoch for epoch in run.schedule.kept_epochs if keep and epoch <= len(about["history"])]
+    if not all((_waiting(run) / checkpoints.snapshot_name(epoch)).exists() for epoch in kept):
+        print("snapshots of the interrupted run are missing; training starts anew", file=sys.stderr)
         return []
+    engine.load_state(saved)
     return about["history"]
 
 
