@@ -1,6 +1,7 @@
 """Figures, all in one style: PNG and PDF, readable at column width and without colour."""
 
 import io
+import textwrap
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -24,8 +25,23 @@ def style():
     )
 
 
-def save(figure, name):
-    """Write a figure as ``figures/NAME.png`` and ``.pdf``; equal figures give equal bytes."""
+def save(figure, name, caption, small_print):
+    """Write a figure as ``figures/NAME.png`` and ``.pdf``, and its caption as ``NAME.txt``.
+
+    Equal figures give equal bytes.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    name : str
+    caption : str
+        What is seen, for a reader who has nothing but the figure.
+    small_print : str
+        Where the numbers come from: scale, seeds, runs, hardware. It is also put below the figure.
+    """
+    width = max(40, int(24 * figure.get_figwidth()))  # letters in a line, at the size below
+    # below the figure's lower edge, which the tight bounding box follows
+    figure.text(0.01, -0.01, textwrap.fill(small_print, width), fontsize=5, va="top", color="0.35")
     for suffix, metadata in (
         ("png", {"Software": None}),
         ("pdf", {"CreationDate": None, "Producer": None, "Creator": None}),
@@ -33,6 +49,7 @@ def save(figure, name):
         content = io.BytesIO()
         figure.savefig(content, format=suffix, metadata=metadata, bbox_inches="tight")
         write_bytes(paths.FIGURES / f"{name}.{suffix}", content.getvalue())
+    write_bytes(paths.FIGURES / f"{name}.txt", f"{caption}\n\n{small_print}\n".encode())
 
 
 def figure1(tables):
