@@ -1,8 +1,9 @@
 """What stands above a table: on what its numbers were measured, and what its marks mean."""
 
+import json
 from typing import NamedTuple
 
-from icelib import results
+from icelib import params, paths, results
 from icelib.cells import by_block, task_playing
 from icelib.tables import ABLATION, ROWS, TRIPLE
 
@@ -109,6 +110,56 @@ def caption(name, scale):
     )
 
 
+FIGURE1 = (
+    "Accuracy on known images against detection of outliers (AUROC, mean over the far sets): the paper's values "
+    "hollow, ours solid. Better is up and to the right. The tasks differ in difficulty: compare the order of the "
+    "methods, not the values."
+)
+
+
+def runs_of_figure1():
+    """List the runs whose points Figure 1 shows."""
+    methods = {method for method, _ in ROWS.values()}
+    return [
+        run
+        for scale in params.load().scales
+        for (known, network, _, method), runs in by_block(scale).items()
+        if (known, network) == SCRATCH[:2] and method in methods
+        for run in runs
+    ]
+
+
+def small_print(*runs):
+    """Say where a figure's numbers come from: scales, known sets, runs with their seeds, and hardware.
+
+    Parameters
+    ----------
+    *runs : params.Run
+        Trained.
+
+    Returns
+    -------
+    str
+    """
+    grouped, machines = {}, {}
+    for run in runs:
+        names = grouped.setdefault((run.scale, run.known, run.network, run.protocol, run.seed), [])
+        names.append(run.method)
+        machines[_machine(json.loads(paths.history(run).read_text())["environment"])] = None
+    scales = {scale: {known: None for s, known, *_ in grouped if s == scale} for scale, *_ in grouped}
+    where = "; ".join(
+        f"{scale} scale, {', '.join(f'{known}: {params.task(scale, known).title}' for known in knowns)}"
+        for scale, knowns in scales.items()
+    )
+    names = ", ".join(
+        f"{known}-{network}-{protocol}-{{{','.join(methods)}}}-{seed}"
+        if len(methods) > 1
+        else f"{known}-{network}-{protocol}-{methods[0]}-{seed}"
+        for (_, known, network, protocol, seed), methods in grouped.items()
+    )
+    return f"{where}. Runs (the last number is the seed): {names}. {' and '.join(machines)}."
+
+
 def _sets(scale, paper_known, run):
     task, images = task_playing(scale, paper_known), results.load(run)["images"]
 
@@ -125,16 +176,17 @@ def _sets(scale, paper_known, run):
 
 def _setting(block, runs):
     machines = [results.load(run)["environment"] for run in runs]
-    hardware = dict.fromkeys(
-        f"{machine['device']}, {machine['threads']} threads, {machine['precision']}, torch {machine['torch']}"
-        for machine in machines
-    )
+    hardware = dict.fromkeys(map(_machine, machines))
     epochs = runs[0].schedule.epochs
     how = {"scratch": "from scratch", "finetune": "of fine-tuning the plain network"}[block[2]]
     return (
         f"{block[0]}: {_network(runs[0].shape)}, {epochs} epochs {how}, "
         f"seeds {', '.join(dict.fromkeys(str(run.seed) for run in runs))}; {' and '.join(hardware)}."
     )
+
+
+def _machine(environment):
+    return "{device}, {threads} threads, {precision}, torch {torch}".format(**environment)
 
 
 def _network(shape):

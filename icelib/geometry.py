@@ -7,6 +7,13 @@ import torch
 from icelib import batches, checkpoints, heads, posthoc, tasks
 from icelib.captions import NAMES
 
+CAPTION = (
+    "What each direction of feature space counts in the learned distance of ICE's head, relative to what known images "
+    "vary along it. Directions run from least to most variance of known images. A covariance fitted to known images "
+    "gives 1 everywhere (grey line); the closer the learned curve (solid) is to the dashed one, the less of a "
+    "covariance the head has learned."
+)
+
 
 def weights(head, z, labels):
     """Weight of each direction in the learned distance, in units of what known samples vary there.

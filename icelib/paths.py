@@ -42,6 +42,16 @@ def metrics(run):
     return ROOT / "results" / "metrics" / run.scale / f"{run.name}.json"
 
 
+def trace(run):
+    """Return the path of what was measured on a run's networks on the way."""
+    return ROOT / "results" / "traces" / run.scale / f"{run.name}.json"
+
+
+def logits(run):
+    """Return the path of the logits of a run's networks on the way."""
+    return ROOT / "results" / "logits" / run.scale / f"{run.name}.safetensors"
+
+
 def sweep(scale, name):
     """Return the path of a sweep's validation figures."""
     return ROOT / "results" / "sweeps" / scale / f"{name}.json"

@@ -11,10 +11,16 @@ import seaborn as sns
 from icelib import paths
 from icelib.files import write_bytes
 
-COLOURS = dict(
-    zip(["MSP", "ODIN", "Mahalanobis", "OE", "Energy", "ICE"], sns.color_palette("colorblind", 6), strict=True)
-)
+_PALETTE = sns.color_palette("colorblind", 10)
+COLOURS = {
+    name: _PALETTE[number]
+    for name, number in {
+        "MSP": 6, "ODIN": 5, "Mahalanobis": 9, "OE": 1, "Energy": 2, "ICE": 0, "BCE": 4, "Plain training": 7,
+    }.items()
+}  # fmt: skip
 MARKERS = {"MSP": "P", "ODIN": "X", "Mahalanobis": "D", "OE": "o", "Energy": "s", "ICE": "^"}
+MARKERS |= {"BCE": "v", "Plain training": "."}
+LINES = {"OE": "--", "Energy": "-.", "ICE": "-", "BCE": ":", "Plain training": (0, (5, 1, 1, 1, 1, 1))}
 
 
 def style():
@@ -39,8 +45,12 @@ def save(figure, name, caption, small_print):
     small_print : str
         Where the numbers come from: scale, seeds, runs, hardware. It is also put below the figure.
     """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what is added now must move nothing
+    for legend in figure.legends:  # else it would follow the lower edge of what is saved
+        legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
     width = max(40, int(24 * figure.get_figwidth()))  # letters in a line, at the size below
-    # below the figure's lower edge, which the tight bounding box follows
+    # below the figure's lower edge; the tight bounding box follows
     figure.text(0.01, -0.01, textwrap.fill(small_print, width), fontsize=5, va="top", color="0.35")
     for suffix, metadata in (
         ("png", {"Software": None}),
@@ -80,9 +90,10 @@ def figure1(tables):
     axes[0].set_ylabel("AUROC, mean over outlier sets (%)")
     handles, labels = axes[0].get_legend_handles_labels()
     entries = dict(zip(labels, handles, strict=True))  # one for each method
+    shown = [name for name in MARKERS if name in entries]
     figure.legend(
-        [entries[name] for name in MARKERS],
-        MARKERS,
+        [entries[name] for name in shown],
+        shown,
         loc="outside lower center",
         ncols=6,
         frameon=False,

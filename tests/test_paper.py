@@ -88,6 +88,7 @@ def test_improvements_that_the_text_quotes_do_follow_from_the_tables(paper):
 def test_contradictions_follow_from_the_tables(paper):
     cells, means, second = paper["table1"], far_means(paper), paper["table2"]
     energy, energy_gaussian, bce, _, _ = paper["table3"].itertuples()
+    plain = row(second, known="CIFAR10", row="MSP")
     from_scratch = means.loc[("CIFAR10", "wideresnet", "scratch")]
     triples = {metric: better(metric, cells[[f"{metric}_{name}" for name in METHODS]]) for metric in DETECTION}
     leads = [int((triple.iloc[:, 2] == triple.max(axis=1)).sum()) for triple in triples.values()]
@@ -104,6 +105,7 @@ def test_contradictions_follow_from_the_tables(paper):
     many = second[(second.known == "CIFAR100") & (second.protocol == "scratch")]
     assert many.fpr95.idxmax() == many.index[many.row == "ICE"][0]
     assert (hard.fpr95_ice[hard.known == "CIFAR100"] > 22.36).all()
+    assert set(cells.outliers[cells.known == "CIFAR100"]).isdisjoint({"CIFAR10", "CIFAR100"})
     expected = [
         from_scratch.fpr95_energy,
         from_scratch[[f"fpr95_{name}" for name in METHODS]].min(),
@@ -116,6 +118,8 @@ def test_contradictions_follow_from_the_tables(paper):
         from_scratch.fpr95_energy - energy_gaussian.fpr95,
         bce.auroc - energy.auroc,
         energy.fpr95 - bce.fpr95,
+        len(cells),
+        row(second, known="CIFAR10", row="Energy", protocol="finetune").accuracy - plain.accuracy,
     ]
     assert paper["contradictions"].computed.tolist() == pytest.approx(expected, abs=1e-6)
 

@@ -1,0 +1,144 @@
+"""The paper's three causes of incompatibility, as measured by `icelib.traces`: tables and verdicts."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from icelib import params, paths
+from icelib.methods import METHODS
+
+SHARES = ("raised", "lowered", "samples", "outlier_raised", "outlier_samples")
+COSINES = ("features", "shift", "backbone")
+
+
+def load(scale):
+    """Read the traces of a scale.
+
+    Parameters
+    ----------
+    scale : str
+
+    Returns
+    -------
+    dict of str to list of dict
+        By method, in the order of `METHODS`, those of all seeds.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing.
+    """
+    found = {}
+    for run in traced(scale):
+        try:
+            found.setdefault(run.method, []).append(json.loads(paths.trace(run).read_text()))
+        except FileNotFoundError:
+            raise ValueError(f"{paths.relative(paths.trace(run))} is missing; `dvc repro` makes it") from None
+    return {method: found[method] for method in METHODS if method in found}
+
+
+def traced(scale):
+    """List the runs that are traced: those of ``runs.few`` in params.yaml, all from scratch."""
+    group = params.load().runs.few
+    return [
+        run
+        for run in params.declared(scale)
+        if run.protocol == "scratch"
+        and run.known in group.known
+        and run.network in group.networks
+        and run.method in group.methods
+    ]
+
+
+def contradiction_table(found):
+    """Contradiction after the last epoch, and its mean over the epochs from the start to there.
+
+    Parameters
+    ----------
+    found : dict
+        From `load`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each method with outliers; shares in percent, cosines and ``ratio`` as they are.
+        NaN where a measure is not defined.
+    """
+    lines = {}
+    for method, traces in found.items():
+        if METHODS[method].outliers:
+            by_epoch = {name: contradiction(traces, name)[0] for name in (*SHARES, *COSINES, "ratio")}
+            lines[METHODS[method].title] = {
+                (name, when): value
+                for name, values in by_epoch.items()
+                for when, value in (("mean", np.mean(values)), ("last", values[-1]))
+            }
+    return pd.DataFrame(lines).T
+
+
+def likelihood_table(found):
+    """Shares of (known, outlier) pairs, in percent, by which of logit and likelihood orders them wrongly.
+
+    Parameters
+    ----------
+    found : dict
+        From `load`.
+
+    Returns
+    -------
+    DataFrame
+        Rows: method and set of outliers (``mean``: over all sets but the nearest one, which stands
+        alone). Columns: ``score_wrong``, ``likelihood_wrong``, ``both_wrong``; means over seeds.
+    """
+    lines = {}
+    for method, traces in found.items():
+        tables = [pd.DataFrame(trace["likelihood"]).T for trace in traces]
+        table = 100 * sum(tables) / len(tables)
+        near = traces[0]["near"]
+        far = table.drop(near) if len(table) > 1 else table
+        table = pd.concat([table, far.mean().to_frame("mean").T])
+        lines |= {(METHODS[method].title, name): row for name, row in table.iterrows()}
+    found = pd.DataFrame(lines).T
+    found.index.names = ["method", "outliers"]
+    return found
+
+
+def shift_table(found):
+    """Overlap and centrality at the start, at their largest and after the last epoch.
+
+    Parameters
+    ----------
+    found : dict
+        From `load`.
+
+    Returns
+    -------
+    DataFrame
+        Rows: method; columns: measure, set of outliers, when.
+    """
+    lines = {}
+    for method, traces in found.items():
+        lines[METHODS[method].title] = {
+            (measure, name, when): value
+            for measure in ("overlap", "centrality")
+            for name in traces[0]["epochs"][0][measure]
+            for values in [shift(traces, measure, name)[0]]
+            for when, value in (("start", values[0]), ("largest", values.max()), ("last", values[-1]))
+        }
+    return pd.DataFrame(lines).T
+
+
+def contradiction(traces, name):
+    """Mean and spread by epoch (E,): over seeds, or with one seed over batches; NaN if not defined."""
+    cells = [[epoch["contradiction"][name] for epoch in trace["epochs"]] for trace in traces]
+    if any(cell is None for row in cells for cell in row):
+        return (np.full(len(cells[0]), np.nan),) * 2
+    means = np.array([[cell["mean"] for cell in row] for row in cells])  # (seeds, E)
+    return means.mean(0), means.std(0, ddof=1) if len(means) > 1 else np.array([cell["std"] for cell in cells[0]])
+
+
+def shift(traces, measure, name):
+    """Mean and spread over seeds by epoch (E,)."""
+    values = np.array([[epoch[measure][name] for epoch in trace["epochs"]] for trace in traces])
+    return values.mean(0), values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])

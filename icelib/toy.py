@@ -1,0 +1,251 @@
+"""The paper's toy: two Gaussian classes in the plane, the gradients of its losses, and features set free."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.distributions import MultivariateNormal
+
+from icelib import heads, losses, mixing
+from icelib.errors import DivergedError
+
+# λ of eqs. 0.3, 0.5 and 0.15: those of OE's and Energy's sources; the paper does not give ICE's
+WEIGHTS = {"OE": 0.5, "Energy": 0.1, "ICE": 0.1}
+START = (-5.0, 1.2)  # of the outliers: beyond class 1, where OE's way to the middle leads through it
+FAR = {"A": 1.5, "B": 6.0}  # Mahalanobis distances from class 1's mean
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Classes p(z|i) = N(μ_i, Σ) with a tied Σ and equal priors (the assumption of eq. 0.9).
+
+    Parameters
+    ----------
+    means : Tensor of float64, shape (2, 2)
+    covariance : Tensor of float64, shape (2, 2)
+
+    Raises
+    ------
+    ValueError
+        If the covariance is not symmetric and positive definite.
+    """
+
+    means: torch.Tensor
+    covariance: torch.Tensor
+
+    def __post_init__(self):
+        found = self.covariance
+        if not (torch.equal(found, found.T) and torch.linalg.eigvalsh(found).min() > 0):
+            raise ValueError(f"covariance {found.tolist()}; expected a symmetric, positive definite matrix")
+
+    def linear(self):
+        """ŵ_i = Σ⁻¹μ_i and b̂_i = −½ μ_iᵀΣ⁻¹μ_i of eq. 0.9: (2, 2) and (2,)."""
+        weights = torch.linalg.solve(self.covariance, self.means.T).T
+        return weights, -(weights * self.means).sum(1) / 2
+
+    def logits(self, z):
+        """f_i(z) = ŵ_iᵀz + b̂_i (eqs. 0.1 and 0.9): (N, 2) → (N, 2)."""
+        weights, biases = self.linear()
+        return z @ weights.T + biases
+
+    def log_likelihood(self, z):
+        """log p(z|i): (N, 2) → (N, 2)."""
+        return MultivariateNormal(self.means, self.covariance).log_prob(z[:, None])
+
+    def distance(self, z):
+        """Mahalanobis distance of z from μ_i, in standard deviations σ: (N, 2) → (N, 2)."""
+        offsets = z[:, None] - self.means  # (N, 2, 2)
+        return (offsets * torch.linalg.solve(self.covariance, offsets.mT).mT).sum(2).sqrt()
+
+
+def problem(first=1.0, second=1.0, correlation=0.4):
+    """Problem with means (−2, 0) and (2, 0), and Σ from two standard deviations and their correlation."""
+    mixed = correlation * first * second
+    means, covariance = [[-2, 0], [2, 0]], [[first**2, mixed], [mixed, second**2]]
+    return Problem(*(torch.tensor(value, dtype=torch.float64) for value in (means, covariance)))
+
+
+def examples(problem):
+    """Find A, which class 1 may well produce, and B, which it never does, with f_1(B) > f_1(A).
+
+    A lies 1.5σ from class 1's mean, towards class 2; B lies 6σ from it, along ŵ_1.
+
+    Returns
+    -------
+    Tensor, shape (2, 2)
+        A and B.
+
+    Raises
+    ------
+    ValueError
+        If the problem does not say where they are, or logit and likelihood agree on them.
+    """
+    directions = torch.stack([problem.means[1] - problem.means[0], problem.linear()[0][0]])  # (2, 2)
+    lengths = problem.distance(problem.means[0] + directions)[:, 0]  # of the directions, in σ
+    if not (lengths > 0).all():
+        raise ValueError(f"means {problem.means.tolist()}; expected two different ones, the first not the origin")
+    found = problem.means[0] + torch.tensor(list(FAR.values()))[:, None] * directions / lengths[:, None]
+    (a, b), likelihood = problem.logits(found)[:, 0], problem.log_likelihood(found)[:, 0]
+    if not (b > a and likelihood[1] < likelihood[0]):
+        raise ValueError(f"f_1 is {a:.3g} at A and {b:.3g} at B; expected more at B, as class 1 lies along ŵ_1")
+    return found
+
+
+def samples(problem, start=START, spread=0.5, count=100, seed=0):
+    """Draw `count` known samples per class, and twice as many outliers around `start`.
+
+    Returns
+    -------
+    known : Tensor, shape (2·count, 2)
+    labels : Tensor of int64, shape (2·count,)
+    outlier : Tensor, shape (2·count, 2)
+        From a round Gaussian with standard deviation `spread`.
+    """
+    noise = torch.randn(2, 2 * count, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    labels = torch.arange(2 * count) % 2
+    known = problem.means[labels] + noise[0] @ torch.linalg.cholesky(problem.covariance).T
+    return known, labels, torch.tensor(start, dtype=torch.float64) + spread * noise[1]
+
+
+def eq_0_2(logits, labels):
+    """∂L_sce(x, 1_y)/∂f = softmax(f) − 1_y, below eq. 0.2: (N, K), (N,) → (N, K)."""
+    return logits.softmax(1) - F.one_hot(labels, logits.shape[1])
+
+
+def eq_0_6(logits, total=1.0):
+    """∂L_sce(x̃, u)/∂f = total · (softmax(f) − 1/K): (N, K) → (N, K).
+
+    `total` is the sum of the target u: 1 if it is a distribution, K if it is 1 for each class. The
+    paper calls u a distribution and has the factor K.
+    """
+    return total * (logits.softmax(1) - 1 / logits.shape[1])
+
+
+def eq_0_7(logits):
+    """∂L_energy(x̃)/∂f = softmax(f): (N, K) → (N, K)."""
+    return logits.softmax(1)
+
+
+def eq_0_8(logits):
+    """∂−L_energy(x)/∂f = −softmax(f), of the known term of eq. 0.5: (N, K) → (N, K)."""
+    return -logits.softmax(1)
+
+
+def eq_0_10(logits, weights, total=1.0):
+    """∂L_sce(x̃, u)/∂z̃ = Σ_i total · (softmax(f)_i − 1/K) w_i: (N, K), (K, d) → (N, d)."""
+    return eq_0_6(logits, total) @ weights
+
+
+def eq_0_13(z, means, covariance):
+    """∂L_ice-ood/∂z̃ = −2 exp(h)/(1 − exp(h)) (LLᵀ)⁻¹(z̃ − m) with m, h of the nearest class: (N, d) → (N, d).
+
+    `covariance` is LLᵀ. At a class mean there is no gradient.
+    """
+    offsets = z[:, None] - means  # (N, K, d)
+    steep = torch.linalg.solve(covariance, offsets.mT).mT  # (LLᵀ)⁻¹(z − m_i) (N, K, d)
+    squared, nearest = (offsets * steep).sum(2).min(1)  # −h (N,), i (N,)
+    return -2 * steep[torch.arange(len(z)), nearest] / torch.expm1(squared)[:, None]
+
+
+def eq_0_14(z, labels, means, covariance):
+    """∂L_ice-id/∂z = 2 (LLᵀ)⁻¹(z − m_y): (N, d), (N,) → (N, d); `covariance` is LLᵀ."""
+    return 2 * torch.linalg.solve(covariance, (z - means[labels]).T).T
+
+
+def energy(known_logits, labels, outlier_logits, *, weight):
+    """Eq. 0.5 as it stands, without the hinges of `icelib.losses.energy`: it has no lower bound."""
+    difference = outlier_logits.logsumexp(1).mean() - known_logits.logsumexp(1).mean()
+    return {"cross_entropy": F.cross_entropy(known_logits, labels), "energy": weight * difference}
+
+
+LOSSES = {"OE": losses.outlier_exposure, "Energy": energy, "ICE": losses.ice}
+
+
+def head(problem, method):
+    """Top layer at its start: ŵ, b̂ of eq. 0.9, or for ICE m = μ, LLᵀ = 2Σ, whose softmax is the same."""
+    gaussian = method == "ICE"
+    made = (heads.GaussianHead(2, 2, "lower", 1.0, 1.0) if gaussian else heads.LinearHead(2, 2)).double()
+    with torch.no_grad():
+        if gaussian:
+            factor = torch.linalg.cholesky(2 * problem.covariance)  # L (2, 2)
+            made.means.copy_(problem.means)
+            made.log_diagonal.copy_(factor.diagonal().log())
+            made.lower.copy_(factor.tril(-1))
+        else:
+            for parameter, value in zip((made.weight, made.bias), problem.linear()):
+                parameter.copy_(value)
+    return made
+
+
+class Path(NamedTuple):
+    """Features on their way, after each of T steps, and the head's linear form (`heads`' ``linear``)."""
+
+    known: torch.Tensor  # (T + 1, N, 2)
+    labels: torch.Tensor  # (N,)
+    outlier: torch.Tensor  # (T + 1, M, 2)
+    weights: torch.Tensor  # (T + 1, 2, 2)
+    biases: torch.Tensor  # (T + 1, 2)
+
+
+def descend(problem, method, drawn, weight, steps=60, rate=0.2, head_rate=0.05):
+    """Let the features themselves descend, and the head with them (the paper's Figure 3).
+
+    Each step is gradient descent on all samples. Losses are means; a feature's step follows the
+    gradient of its own sample, as if it were that of a sum.
+
+    Parameters
+    ----------
+    problem : Problem
+    method : {"OE", "Energy", "ICE"}
+    drawn : tuple of Tensor
+        Known, labels and outliers, from `samples`.
+    weight : float
+        λ.
+    steps : int
+    rate, head_rate : float
+        Learning rates of features and head.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    DivergedError
+        If a feature is no longer finite.
+    """
+    known, labels, outlier = drawn
+    z, top, states = [known.clone().requires_grad_(), outlier.clone().requires_grad_()], head(problem, method), []
+    scales = [rate * len(known), rate * len(outlier)] + [head_rate] * len(list(top.parameters()))
+    for step in range(steps + 1):
+        states.append([x.detach().clone() for x in (*z, *top.linear())])
+        if not all(x.isfinite().all() for x in states[-1]):
+            raise DivergedError(f"{method} with λ = {weight} diverged at step {step}; expected finite features")
+        loss = sum(LOSSES[method](top(z[0]), labels, top(z[1]), weight=weight).values())
+        free = [*z, *top.parameters()]
+        gradients = torch.autograd.grad(loss, free)
+        with torch.no_grad():
+            for x, gradient, scale in zip(free, gradients, scales, strict=True):
+                x -= scale * gradient
+    known, outlier, weights, biases = (torch.stack(x) for x in zip(*states))
+    return Path(known, labels, outlier, weights, biases)
+
+
+def mixed(path, every=1):
+    """Measure on every n-th step how known samples and outliers lie to each other.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``overlap`` and ``centrality`` of `icelib.mixing`, and ``distance``: Euclidean, from an
+        outlier to the nearest class mean of the known features at that step, mean over outliers.
+    """
+    found = {"overlap": [], "centrality": [], "distance": []}
+    for known, outlier in zip(path.known[::every], path.outlier[::every]):
+        means = torch.stack([known[path.labels == i].mean(0) for i in (0, 1)])
+        found["overlap"].append(mixing.overlap(known, outlier))
+        found["centrality"].append(mixing.centrality(known, path.labels, outlier))
+        found["distance"].append(torch.cdist(outlier, means).min(1).values.mean().item())
+    return {name: np.array(values) for name, values in found.items()}
