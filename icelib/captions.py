@@ -141,23 +141,23 @@ def small_print(*runs):
     -------
     str
     """
-    grouped, machines = {}, {}
-    for run in runs:
-        names = grouped.setdefault((run.scale, run.known, run.network, run.protocol, run.seed), [])
-        names.append(run.method)
-        machines[_machine(json.loads(paths.history(run).read_text())["environment"])] = None
-    scales = {scale: {known: None for s, known, *_ in grouped if s == scale} for scale, *_ in grouped}
+    machines = {_machine(json.loads(paths.history(run).read_text())["environment"]): None for run in runs}
+    scales = {run.scale: {other.known: None for other in runs if other.scale == run.scale} for run in runs}
     where = "; ".join(
         f"{scale} scale, {', '.join(f'{known}: {params.task(scale, known).title}' for known in knowns)}"
         for scale, knowns in scales.items()
     )
-    names = ", ".join(
-        f"{known}-{network}-{protocol}-{{{','.join(methods)}}}-{seed}"
-        if len(methods) > 1
-        else f"{known}-{network}-{protocol}-{methods[0]}-{seed}"
-        for (_, known, network, protocol, seed), methods in grouped.items()
-    )
-    return f"{where}. Runs (the last number is the seed): {names}. {' and '.join(machines)}."
+    return f"{where}. Runs (the last number is the seed): {_names(runs)}. {' and '.join(machines)}."
+
+
+def _names(runs):
+    """Names of runs, those that differ by their method alone as ``known-network-protocol-{method,…}-seed``."""
+    grouped = {}
+    for run in runs:
+        methods = grouped.setdefault((f"{run.known}-{run.network}-{run.protocol}", run.seed), {})
+        methods[run.method] = None
+    braces = lambda methods: f"{{{','.join(methods)}}}" if len(methods) > 1 else next(iter(methods))
+    return ", ".join(f"{start}-{braces(methods)}-{seed}" for (start, seed), methods in grouped.items())
 
 
 def _sets(scale, paper_known, run):
@@ -181,7 +181,7 @@ def _setting(block, runs):
     how = {"scratch": "from scratch", "finetune": "of fine-tuning the plain network"}[block[2]]
     return (
         f"{block[0]}: {_network(runs[0].shape)}, {epochs} epochs {how}, "
-        f"seeds {', '.join(dict.fromkeys(str(run.seed) for run in runs))}; {' and '.join(hardware)}."
+        f"seeds {', '.join(dict.fromkeys(str(run.seed) for run in runs))}, runs {_names(runs)}; {' and '.join(hardware)}."
     )
 
 

@@ -4,8 +4,10 @@ import os
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import torch
 
-from icelib import toy, toy_figures
+from icelib import mixing, toy, toy_figures
 
 MIXED = 0.05  # a rise of overlap above this is told from chance: 20 of 400 samples
 NAMES = "overlap", "distance"
@@ -96,7 +98,7 @@ def figure(problem, found):
     looks = {
         "rise": ("rise of overlap\non the way", {"cmap": "Blues", "vmin": 0, "vmax": 0.5}),
         "end": ("overlap at\nthe last step", {"cmap": "Blues", "vmin": 0, "vmax": 0.5}),
-        "away": ("change of distance\nfrom nearest class mean", {"cmap": "PuOr", "vmin": -4, "vmax": 4}),
+        "away": ("change of distance\nfrom nearest mean", {"cmap": "PuOr", "vmin": -4.5, "vmax": 4.5}),
     }
     drawn, axes = plt.subplots(3, len(found), figsize=(7, 5.4), sharex=True, sharey=True, layout="constrained")
     for row, (name, (label, look)) in zip(axes, looks.items()):
@@ -112,3 +114,116 @@ def figure(problem, found):
     for ax in axes[-1]:
         ax.set_xlabel("$z_1$")
     return drawn
+
+
+def origins(problem, places=((0, 0), (3, 0), (-3, 0), (3, 3), (0, -4)), weights=toy.WEIGHTS):
+    """Largest overlap on the way from Figure 3's start, with the classes elsewhere in the plane.
+
+    ŵ of eq. 0.9 depends on where the origin lies, and with it how Energy moves features.
+
+    Parameters
+    ----------
+    problem : toy.Problem
+    places : tuple of (float, float)
+        What is added to the means and to the start of the outliers.
+    weights : dict of str to float
+        λ of each method.
+
+    Returns
+    -------
+    DataFrame
+        A row for each place, a column for each method.
+    """
+    rows = {}
+    for x, y in places:
+        moved = toy.Problem(problem.means + torch.tensor([x, y]), problem.covariance)
+        drawn = toy.samples(moved, (toy.START[0] + x, toy.START[1] + y))
+        paths = {method: toy.descend(moved, method, drawn, weight) for method, weight in weights.items()}
+        rows[f"({x}, {y})"] = {method: toy.mixed(path)["overlap"].max() for method, path in paths.items()}
+    return pd.DataFrame(rows).T.rename_axis("centre of the classes")
+
+
+def orders(problem):
+    """Count pairs of a known sample and an outlier that max_i f_i and max_i p(z|i) order oppositely.
+
+    Parameters
+    ----------
+    problem : toy.Problem
+
+    Returns
+    -------
+    DataFrame
+        A row for each place where outliers may lie, columns as in `icelib.mixing.opposite_order`,
+        in percent of all pairs of 1,000 known samples and 1,000 outliers.
+    """
+    middle, (across, along) = problem.means.mean(0), problem.linear()[0].diff(dim=0)[0]
+    beside = torch.stack([-along, across]) / (across**2 + along**2).sqrt()  # unit vector where f_1 = f_2
+    places = {"beyond class 1, around B": toy.examples(problem)[1], "between the classes": middle}
+    places["beside both, as probable in either"] = middle + 6 * beside
+    rows = {}
+    for place, start in places.items():
+        known, _, outlier = toy.samples(problem, start.tolist(), count=500)
+        scores = [
+            score(z).max(1).values for score in (problem.logits, problem.log_likelihood) for z in (known, outlier)
+        ]
+        rows[place] = {key: 100 * value for key, value in mixing.opposite_order(*scores).items()}
+    return pd.DataFrame(rows).T.rename_axis("outliers lie")
+
+
+def verdict_likelihood(problem, table):
+    """Say in Markdown whether the toy agrees with the paper's Figure 2; `table` is from `orders`."""
+    found = toy.examples(problem)
+    (a, b), (p_a, p_b) = problem.logits(found)[:, 0], problem.log_likelihood(found)[:, 0].exp()
+    shares = "; ".join(
+        f"outliers {place}: {row.score_wrong:.1f} %, {row.likelihood_wrong:.1f} %" for place, row in table.iterrows()
+    )
+    return (
+        f"**False likelihood: agrees with Figure 2.** $f_1$ is {a:.1f} at A and {b:.1f} at B, $p(z|1)$ is {p_a:.1e} at A "
+        f"and {p_b:.1e} at B. Pairs of a known sample and an outlier in which only the logit puts the outlier first, and "
+        f"in which only the likelihood does: {shares}."
+    ).replace(" -", " −")
+
+
+def verdict_shift(curves, found, elsewhere):
+    """Say in Markdown whether the toy agrees with the paper's Figure 3.
+
+    Parameters
+    ----------
+    curves : dict of str to list of dict of str to ndarray
+        For each method, from `toy.mixed`, the first draw of samples and others.
+    found : dict of str to dict of str to ndarray
+        From `starts`.
+    elsewhere : DataFrame
+        From `origins`.
+
+    Returns
+    -------
+    str
+    """
+    first = {method: draws[0] for method, draws in curves.items()}
+    rises = {m: [each["overlap"].max() - each["overlap"][0] for each in draws] for m, draws in curves.items()}
+    nearer, farther = first["OE"]["centrality"], first["ICE"]["distance"]
+    claims = {
+        "OE drags outliers nearer to the centre than known samples are": nearer[-1] < 1 < nearer[0],
+        "OE mixes them with known samples on the way": min(rises["OE"]) > MIXED,
+        "ICE does not mix them": max(rises["ICE"]) <= MIXED,
+        "ICE pushes them away from the nearest class mean, by 5 % or more": farther[-1] >= 1.05 * farther[0],
+    }
+    word = "agrees" if all(claims.values()) else "agrees in part" if any(claims.values()) else "does not agree"
+    lines = [f"**Distribution shift: {word} with Figure 3.**", ""]
+    lines += [f"- {claim}: **{'yes' if holds else 'no'}**." for claim, holds in claims.items()]
+    lines += [
+        "",
+        "| | overlap: start, largest (step), end | its rise over draws | farther from the centre than known | "
+        "distance from nearest mean | starts that mix | its change over starts | largest overlap, classes elsewhere |",
+        "|:--|:--|:--|:--|:--|:--|:--|:--|",
+    ]
+    for method, curve in first.items():
+        (over, centre, distance), start, place = (curve[name] for name in curve), found[method], elsewhere[method]
+        lines.append(
+            f"| {method} | {over[0]:.2f}, {over.max():.2f} ({over.argmax()}), {over[-1]:.2f} "
+            f"| {min(rises[method]):.2f} … {max(rises[method]):.2f} | {centre[0]:.2f} → {centre[-1]:.2f} "
+            f"| {distance[0]:.2f} → {distance[-1]:.2f} | {(start['rise'] > MIXED).sum()} of {start['rise'].size} "
+            f"| {start['away'].min():.2f} … {start['away'].max():.2f} | {place.min():.2f} … {place.max():.2f} |"
+        )
+    return "\n".join(lines).replace(" -0", " −0").replace(" -", " −")

@@ -26,8 +26,9 @@ CAPTIONS = {
     "outliers on one class, 1 equal). Middle: mean distance from the centre of the classes, outliers over known samples. "
     "Right: mean distance from an outlier to the nearest class mean. Line: first draw of samples; band: smallest to largest over draws.",
     "fig3_starts": "Does mixing depend on where outliers start? Each cell is a start. Upper row: largest overlap on the way minus "
-    "that at the start (hatched: more than 0.05). Lower row: overlap at the last step. Ellipses: 2σ of class 1 (solid) and "
-    "class 2 (dashed) at the start; star: the start in Figure 3.",
+    "that at the start (crosses: more than 0.05). Middle row: overlap at the last step. Lower row: how much farther outliers "
+    "are from the nearest class mean at the end. Ellipses: 2σ of class 1 (solid) and class 2 (dashed) at the start; star: the "
+    "start in Figure 3.",
 }
 
 
@@ -75,19 +76,25 @@ def figure2(problem):
     z, shape = _plane(x, y)
     figure, axes = plt.subplots(1, 2, figsize=(7, 3.1), sharex=True, sharey=True, layout="constrained")
     scores = {"logit $f_1(z)$": problem.logits, "log-likelihood $\\log p(z\\,|\\,1)$": problem.log_likelihood}
-    for ax, (title, score) in zip(axes, scores.items()):
+    top = torch.stack([low[0], high[1] - 0.8])  # level sets are labelled between two points
+    rays = (top, torch.stack([high[0], high[1] - 0.8])), (top, problem.means[0])
+    for ax, (title, score), (start, end) in zip(axes, scores.items(), rays):
         values = score(z)[:, 0].reshape(shape)
-        ax.contourf(x, y, values, 9, cmap="Blues", alpha=0.5)
-        ax.clabel(ax.contour(x, y, values, 9, colors="0.35", linewidths=0.6), fontsize=6.5)
+        ax.contourf(x, y, values, 11, cmap="Blues", alpha=0.5)
+        lines = ax.contour(x, y, values, 11, colors="0.35", linewidths=0.6)
+        ray = start + torch.linspace(0.04, 0.96, 200)[:, None] * (end - start)
+        misses = (score(ray)[:, 0] - torch.tensor(lines.levels)[:, None]).abs().min(1)
+        found_at = [ray[i].tolist() for miss, i in zip(*misses) if miss < 0.5]
+        ax.clabel(lines, fontsize=6.5, manual=found_at)
         ellipses(ax, problem)
-        for i, mean in enumerate(problem.means):
-            ax.text(*mean, f"class {i + 1}", ha="center", va="center", fontsize=7)
-        for name, marker, below, point, value in zip("AB", "oX", (-24, 9), found, score(found)[:, 0]):
+        for i, (x_mean, y_mean) in enumerate(problem.means):
+            ax.text(x_mean, y_mean - 2.7 * problem.covariance[1, 1].sqrt(), f"class {i + 1}", ha="center", fontsize=7.5)
+        for name, marker, side, point, value in zip("AB", "oX", ("left", "center"), found, score(found)[:, 0]):
             ax.plot(*point, marker, color="w", mec="k", ms=8)
             text = f"{name}: {value:.1f}" + (f"\np = {value.exp():.1e}" if "p(" in title else "")
             box = {"boxstyle": "round,pad=0.2", "fc": "w", "ec": "k", "lw": 0.6}
-            text = text.replace("-", "−")
-            ax.annotate(text, point, (6, below), textcoords="offset points", fontsize=8, bbox=box, zorder=5)
+            place = {"xytext": (0, -9), "textcoords": "offset points", "ha": side, "va": "top", "bbox": box}
+            ax.annotate(text.replace("-", "−"), point, fontsize=8, zorder=5, **place)
         ax.set(title=title, xlabel="$z_1$", aspect="equal", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     axes[0].set_ylabel("$z_2$")
     return figure

@@ -222,5 +222,7 @@ def test_tables_and_verdicts_of_what_was_traced(traced):
 
 def test_a_missing_trace_is_named(traced):
     paths.trace(params.run(*RUN, "ice", 0)).unlink()
-    with pytest.raises(ValueError, match=r"results/traces/tiny/few-wideresnet-scratch-ice-0.json is missing; `dvc repro`"):
+    with pytest.raises(
+        ValueError, match=r"results/traces/tiny/few-wideresnet-scratch-ice-0.json is missing; `dvc repro`"
+    ):
         causes.load("tiny")

@@ -1,0 +1,127 @@
+"""Calibration measures against hand-made cases and against scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+from sklearn.calibration import calibration_curve
+
+from icelib import calibration, confidence, confidence_verdicts, params, traces, training
+from tests.conftest import RUN
+
+
+def true_probabilities(count, seed=0):
+    draw = np.random.default_rng(seed)
+    probability = draw.uniform(size=count)
+    return probability, (draw.uniform(size=count) < probability).astype(float), np.full(count, 1 / count)
+
+
+def test_calibration_error_by_hand():
+    """Two bins: 0.9 stated and half of them true; 0.1 stated and none true."""
+    probability, true = np.array([0.9, 0.9, 0.1, 0.1]), np.array([1.0, 0.0, 0.0, 0.0])
+    assert calibration.calibration_error(probability, true, np.full(4, 0.25)) == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
+    # the weights count, not the numbers
+    weight = np.array([0.4, 0.4, 0.1, 0.1])
+    assert calibration.calibration_error(probability, true, weight) == pytest.approx(0.8 * 0.4 + 0.2 * 0.1)
+
+
+def test_certainty_belongs_to_the_last_bin():
+    bins = calibration.reliability(np.array([0.0, 1.0]), np.array([0.0, 1.0]), np.array([0.5, 0.5]))
+    assert bins.weight.iloc[0] == bins.weight.iloc[-1] == 0.5 and bins.weight.sum() == 1
+    assert bins.stated.iloc[-1] == 1 and np.isnan(bins.stated.iloc[3])
+
+
+def test_true_probabilities_have_no_error_and_exaggerated_ones_have():
+    probability, true, weight = true_probabilities(50_000)
+    assert calibration.calibration_error(probability, true, weight) < 0.01
+    assert calibration.calibration_error((probability > 0.5) * 1.0, true, weight) == pytest.approx(0.25, abs=0.01)
+    assert calibration.brier(probability, true, weight) == pytest.approx(1 / 6, abs=0.005)  # E[p(1 − p)]
+
+
+def test_reliability_is_that_of_scikit_learn():
+    probability, true, weight = true_probabilities(2000)
+    bins = calibration.reliability(probability, true, weight).dropna()
+    observed, stated = calibration_curve(true, probability, n_bins=calibration.BINS)
+    assert np.allclose(bins.observed, observed) and np.allclose(bins.stated, stated)
+    assert bins.weight.sum() == pytest.approx(1)
+
+
+def test_an_even_mixture_does_not_depend_on_the_numbers():
+    draw = np.random.default_rng(0)
+    known, outlier = draw.beta(5, 2, 3000), draw.beta(2, 5, 3000)
+    even = calibration.calibration_error(*calibration.even_mixture(known, outlier))
+    many = calibration.calibration_error(*calibration.even_mixture(np.tile(known, 7), outlier))
+    assert many == pytest.approx(even)
+    probability, true, weight = calibration.even_mixture([0.9], [0.2, 0.3])
+    assert weight[true == 1].sum() == weight[true == 0].sum() == 0.5 and probability.tolist() == [0.9, 0.2, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("known", "outlier", "message"),
+    [
+        ([], [0.5], "no known samples; expected at least one"),
+        ([0.5], [0.1, 1.5], r"outlier samples: expected probabilities in 0…1, found 0.1 to 1.5"),
+        ([0.5, np.nan], [0.5], r"known samples: expected probabilities in 0…1"),
+    ],
+)
+def test_what_is_no_probability_is_refused(known, outlier, message):
+    with pytest.raises(ValueError, match=message):
+        calibration.even_mixture(known, outlier)
+
+
+def test_platt_finds_the_true_parameters():
+    """Two Gaussians of equal spread: P(known | s) is a sigmoid with slope (difference of means) / variance."""
+    draw = np.random.default_rng(0)
+    known, outlier = draw.normal(-300, 20, 40_000), draw.normal(-360, 20, 4_000)  # uneven numbers
+    scaled = calibration.platt(known, outlier)
+    scores = np.array([-380.0, -345.0, -330.0, -310.0])
+    assert np.allclose(scaled(scores), expit(60 / 20**2 * (scores + 330)), atol=0.02)
+
+
+def test_the_interval_holds_the_spread_between_samples():
+    """95 % intervals of single samples against the spread of the Brier score over many samples."""
+    values = [calibration.brier(*true_probabilities(400, seed)) for seed in range(300)]
+    low, high = calibration.interval(calibration.brier, *true_probabilities(400, 1000), repeats=500)
+    assert high - low == pytest.approx(2 * 1.96 * np.std(values), rel=0.25)
+
+
+def test_the_interval_draws_known_samples_and_outliers_each_from_their_own():
+    """As many of each: nothing but the strata tells them apart, and no resample may change the balance."""
+    mixture = calibration.even_mixture(np.full(50, 0.5), np.full(50, 0.5))
+    balance = lambda probability, true, weight: weight[true == 1].sum()
+    assert calibration.interval(balance, *mixture, repeats=50, strata=mixture[1]) == pytest.approx((0.5, 0.5))
+    low, high = calibration.interval(balance, *mixture, repeats=50)
+    assert low < 0.5 < high
+
+
+def test_classification_states_the_largest_softmax():
+    logits = torch.log(torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.25, 0.25, 0.5]]))
+    probability, true, weight = calibration.classification(logits, torch.tensor([0, 2, 2]))
+    assert np.allclose(probability, [0.7, 0.6, 0.5]) and true.tolist() == [1, 0, 1] and weight.sum() == pytest.approx(1)
+
+
+def test_tables_and_verdicts_of_what_was_traced(inside):
+    for method in ("plain", "ice"):
+        training.train(params.run(*RUN, method, 0))
+        traces.trace(params.run(*RUN, method, 0))
+    found = confidence.load("tiny")
+    confidences = confidence.by_epoch(found["ice"])
+    assert list(confidences) == [0, 1, 2]
+    logits = found["ice"][0]["2/known"]
+    assert np.allclose(confidences[2]["known"], np.exp(logits.double().max(1).values.numpy()))
+    table = confidence.detection_table(found, "tiny")
+    assert list(table.index) == [
+        ("Plain training", "MSP"), ("Plain training", "Platt"), ("ICE", "exp max h"), ("ICE", "Platt"),
+    ]  # fmt: skip
+    assert (table.ECE / 100).between(0, 1).all() and (table.low <= table.high).all()
+    known = confidences[2]["known"]
+    outlier = np.exp(found["ice"][0]["2/digits-89"].double().max(1).values.numpy())
+    expected = (np.mean((known - 1) ** 2) + np.mean(outlier**2)) / 2
+    assert table.loc[("ICE", "exp max h"), "Brier"] == pytest.approx(expected)
+    classes = confidence.classification_table(found, "tiny")
+    for text in (
+        confidence_verdicts.separation(confidences),
+        confidence_verdicts.calibrated(table),
+        confidence_verdicts.classified(classes),
+    ):
+        assert "nan" not in text
