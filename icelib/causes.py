@@ -62,8 +62,8 @@ def contradiction_table(found):
     Returns
     -------
     DataFrame
-        A row for each method with outliers; shares in percent, cosines and ``ratio`` as they are.
-        NaN where a measure is not defined.
+        A row for each method with outliers; shares in 0…1, cosines and ``ratio`` as they are. NaN
+        where a measure is not defined.
     """
     lines = {}
     for method, traces in found.items():

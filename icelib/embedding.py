@@ -18,9 +18,10 @@ from icelib.cells import by_block
 from icelib.methods import METHODS
 
 SHOWN = ("plain", "oe", "energy", "ice")
-SHAPES = "os^DvP<>ph"  # of known classes; outliers are crosses
+SHAPES = "os^Dv<>phd"  # of known classes; outliers are crosses
 COLOURS = [sns.color_palette("colorblind")[i] for i in (0, 1, 2, 4, 9, 3, 7, 5, 8, 6)]  # like ones apart
-NEIGHBOURS = 15
+NEIGHBOURS = 15  # of an outlier, that are counted
+PERPLEXITY = 30  # of t-SNE: about how many neighbours of a known sample count
 CAPTION = (
     "Features before the last layer, drawn by t-SNE. Small points, a number at their median: known test images by "
     "class. Black crosses: outliers, placed by a map fitted to known images alone. All panels have the same limits, "
@@ -112,7 +113,7 @@ def place(found):
     Reduction and Embedding", 2024.
     """
     # exact neighbours, as approximate ones would depend on the number of threads
-    method = openTSNE.TSNE(perplexity=30, neighbors="exact", n_jobs=2, random_state=0)
+    method = openTSNE.TSNE(perplexity=PERPLEXITY, neighbors="exact", n_jobs=2, random_state=0)
     known = method.fit(found.check().known)
     # `transform` centres them too, but only once it has chosen where outliers start: these would lag behind
     known -= (known.max(0) + known.min(0)) / 2
@@ -243,7 +244,7 @@ def verdict(table, scale):
         lines.append(line | {METHODS[other].title: f"{values[other]:.3f}" for other in SHOWN} | {"verdict": verdict})
     found = [line["verdict"] for line in lines]
     return (
-        f"At {scale} scale, of {len(found)} statements {found.count('agrees')} agree with the numbers and "
-        f"{found.count('open')} are open, as two standard errors could turn them. Standard errors are known of the "
-        "neighbours alone; how much another seed would change is not measured.\n\n"
+        f"At {scale} scale, statements that agree with the numbers: {found.count('agrees')} of {len(found)}; open, as "
+        f"two standard errors could turn them: {found.count('open')}. Of the neighbours' share alone the standard "
+        "error is known; how much another seed would change is not measured.\n\n"
     ) + pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)

@@ -226,4 +226,4 @@ def verdict_shift(curves, found, elsewhere):
             f"| {distance[0]:.2f} → {distance[-1]:.2f} | {(start['rise'] > MIXED).sum()} of {start['rise'].size} "
             f"| {start['away'].min():.2f} … {start['away'].max():.2f} | {place.min():.2f} … {place.max():.2f} |"
         )
-    return "\n".join(lines).replace(" -0", " −0").replace(" -", " −")
+    return "\n".join(lines).replace(" -", " −")

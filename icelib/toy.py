@@ -14,7 +14,8 @@ from icelib.errors import DivergedError
 # λ of eqs. 0.3, 0.5 and 0.15: those of OE's and Energy's sources; the paper does not give ICE's
 WEIGHTS = {"OE": 0.5, "Energy": 0.1, "ICE": 0.1}
 START = (-5.0, 1.2)  # of the outliers: beyond class 1, where OE's way to the middle leads through it
-FAR = {"A": 1.5, "B": 6.0}  # Mahalanobis distances from class 1's mean
+FAR = 1.5, 6.0  # Mahalanobis distances of A and B from class 1's mean
+STEPS, RATE, HEAD_RATE = 60, 0.2, 0.05  # of descent, with learning rates of features and head
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +87,9 @@ def examples(problem):
     lengths = problem.distance(problem.means[0] + directions)[:, 0]  # of the directions, in σ
     if not (lengths > 0).all():
         raise ValueError(f"means {problem.means.tolist()}; expected two different ones, the first not the origin")
-    found = problem.means[0] + torch.tensor(list(FAR.values()))[:, None] * directions / lengths[:, None]
-    (a, b), likelihood = problem.logits(found)[:, 0], problem.log_likelihood(found)[:, 0]
-    if not (b > a and likelihood[1] < likelihood[0]):
+    found = problem.means[0] + torch.tensor(FAR)[:, None] * directions / lengths[:, None]
+    (a, b), (p_a, p_b) = problem.logits(found)[:, 0], problem.log_likelihood(found)[:, 0]
+    if not (b > a and p_b < p_a):
         raise ValueError(f"f_1 is {a:.3g} at A and {b:.3g} at B; expected more at B, as class 1 lies along ŵ_1")
     return found
 
@@ -189,7 +190,7 @@ class Path(NamedTuple):
     biases: torch.Tensor  # (T + 1, 2)
 
 
-def descend(problem, method, drawn, weight, steps=60, rate=0.2, head_rate=0.05):
+def descend(problem, method, drawn, weight, steps=STEPS, rate=RATE, head_rate=HEAD_RATE):
     """Let the features themselves descend, and the head with them (the paper's Figure 3).
 
     Each step is gradient descent on all samples. Losses are means; a feature's step follows the
@@ -205,7 +206,6 @@ def descend(problem, method, drawn, weight, steps=60, rate=0.2, head_rate=0.05):
         λ.
     steps : int
     rate, head_rate : float
-        Learning rates of features and head.
 
     Returns
     -------

@@ -20,7 +20,7 @@ CAPTIONS = {
     "respect to the two logits; hatched: an outlier's logit, or that of a class other than the known sample's, is raised.",
     "fig3": "Features as free parameters, descended with OE, Energy (eq. 0.5 without hinges) and ICE from the same start; "
     "w, b start at ŵ, b̂ of eq. 0.9. Circles, squares: known samples of classes 1 and 2; crosses: outliers. Trails: every "
-    "step of some samples, a dot each. Dashed: where both classes are equally probable. Limits are those of the row. "
+    "step of six samples of a kind, a dot each. Dashed: where both classes are equally probable. Limits are those of the row. "
     "Overlap: ∫ min(p, q) of known and outlier densities, 0.5 if outliers coincide with one of the classes.",
     "fig3_mixing": "Mixing at every step of Figure 3. Left: overlap ∫ min(p, q) of known samples and outliers (0 apart, 0.5 "
     "outliers on one class, 1 equal). Middle: mean distance from the centre of the classes, outliers over known samples. "
@@ -32,15 +32,18 @@ CAPTIONS = {
 }
 
 
-def small_print(problem):
-    """Tell of what a figure was computed: no images and no network."""
-    means, covariance = problem.means.tolist(), problem.covariance.tolist()
+def small_print(problem, seeds=""):
+    """Tell of what a figure was computed; `seeds` names the draws of samples where features descend."""
     weights = ", ".join(f"{name} {value}" for name, value in toy.WEIGHTS.items())
-    return (
-        f"No images, no network: two Gaussian classes with means {means[0]} and {means[1]}, covariance {covariance}, equal "
-        f"priors, in float64. Where features descend: 60 steps, learning rates 0.2 (features) and 0.05 (head), λ: {weights}; "
-        "100 known samples per class and 200 outliers, seed 0 (and 1 to 4 for a band)."
+    told = (
+        "No images, no network: two Gaussian classes with equal priors, means "
+        f"{' and '.join(map(str, problem.means.tolist()))}, covariance {problem.covariance.tolist()}; float64, CPU. "
     )
+    descent = (
+        f"{toy.STEPS} steps of descent, learning rates {toy.RATE} (features) and {toy.HEAD_RATE} (head), λ: {weights}; 100 "
+        f"known samples per class, 200 outliers, {seeds}."
+    )
+    return (told + descent * bool(seeds)).replace("-", "−").strip()
 
 
 def ellipses(ax, problem, sigmas=(1, 2)):
@@ -72,7 +75,7 @@ def figure2(problem):
     found = toy.examples(problem)
     reach = torch.cat([found, problem.means])
     low, high = reach.min(0).values - 3, reach.max(0).values + 3
-    x, y = (np.linspace(a, b, 121) for a, b in zip(low, high))
+    x, y = (np.linspace(a, b, 121) for a, b in zip(low.tolist(), high.tolist()))
     z, shape = _plane(x, y)
     figure, axes = plt.subplots(1, 2, figsize=(7, 3.1), sharex=True, sharey=True, layout="constrained")
     scores = {"logit $f_1(z)$": problem.logits, "log-likelihood $\\log p(z\\,|\\,1)$": problem.log_likelihood}
@@ -95,7 +98,7 @@ def figure2(problem):
             box = {"boxstyle": "round,pad=0.2", "fc": "w", "ec": "k", "lw": 0.6}
             place = {"xytext": (0, -9), "textcoords": "offset points", "ha": side, "va": "top", "bbox": box}
             ax.annotate(text.replace("-", "−"), point, fontsize=8, zorder=5, **place)
-        ax.set(title=title, xlabel="$z_1$", aspect="equal", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+        ax.set(title=title, xlabel="$z_1$", aspect="equal", xlim=x[[0, -1]], ylim=y[[0, -1]])
     axes[0].set_ylabel("$z_2$")
     return figure
 

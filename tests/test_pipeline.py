@@ -13,6 +13,9 @@ STAGE = re.compile(r"^Running stage '(?:.*:)?(.+)':", re.M)
 
 
 ICE_RUNS = {"few": "wideresnet-scratch", "densenet": "densenet-scratch", "finetune": "wideresnet-finetune"}
+NOTEBOOKS = ("audit", "benchmark", "ablations")  # of all scales together; they show or name any parameter
+TRACED = ("tsne", "calibration", "causes")  # of each scale
+PER_SCALE = {f"{name}@tiny" for name in TRACED}
 TABLES = ("table1", "table2", "table2_extended", "table3")
 
 
@@ -48,12 +51,16 @@ def finished(tmp_path_factory):
 def test_one_command_makes_everything(finished):
     runs = {"train", "score", "metrics"}
     assert {stage.split("@")[0] for stage in finished.first} == {
-        *("code", "data", "own_data", "task", "sweep", "benchmark", "ablations"),
+        *("code", "data", "own_data", "task", "sweep", "trace_few", "toy", *NOTEBOOKS, *TRACED),
         *(f"{stage}_{group}" for stage in runs for group in ("few", "densenet", "finetune")),  # many has none here
     }
     tables = [f"{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
-    for name in (*tables, "fig1.png", "fig1.pdf", "sweeps/tiny-ice-weight.png", "sweeps/tiny-ice-weight.pdf"):
+    drawn = ("fig1", "fig2", "fig3", "fig4-tiny", "fig5-tiny", "contradiction-tiny", "sweeps/tiny-ice-weight")
+    for name in (*tables, *(f"{name}.{suffix}" for name in drawn for suffix in ("png", "pdf"))):
         assert (finished.root / "figures" / name).stat().st_size > 500, name
+    for path in (finished.root / "figures").rglob("*.png"):
+        caption, small_print = path.with_suffix(".txt").read_text().split("\n\n")
+        assert len(caption) > 80 and small_print, f"{path.name} stands alone"
     for name in (
         "wideresnet-scratch-plain",
         "wideresnet-scratch-ice",
@@ -61,8 +68,10 @@ def test_one_command_makes_everything(finished):
         "wideresnet-finetune-ice",
     ):
         assert (finished.root / f"reports/tiny/02_training-few-{name}-0.ipynb").exists()
-    assert (finished.root / "reports/03_benchmark.ipynb").exists()
-    assert (finished.root / "reports/04_ablations.ipynb").exists()
+    for name in ("01_toy_analysis", "03_benchmark", "04_ablations", "07_paper_audit"):
+        assert (finished.root / f"reports/{name}.ipynb").exists()
+    for name in ("05_tsne", "06_calibration", "08_three_causes"):
+        assert (finished.root / f"reports/tiny/{name}.ipynb").exists()
     left = {path.name for path in (finished.root / "notebooks").iterdir()}
     assert left == {path.name for path in (SOURCE / "notebooks").glob("*.ipynb")} | {"code"}, "no socket is left"
 
@@ -85,7 +94,7 @@ def test_again_nothing_runs(finished):
 
 def test_results_are_the_same_bytes_when_trained_anew(finished):
     before = finished.bytes("figures/**/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*")
-    again = ["train_few@tiny-few-wideresnet-scratch-ice-0", "benchmark", "ablations"]
+    again = ["train_few@tiny-few-wideresnet-scratch-ice-0", "toy", *sorted(PER_SCALE), *NOTEBOOKS]
     assert repro(finished, "--force", "--single-item", *again)[0] == again
     assert (
         finished.bytes("figures/**/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*") == before
@@ -108,7 +117,8 @@ def test_a_new_lambda_retrains_ice_alone_and_reverting_restores(finished):
     finished.params = values
     stages, _ = repro(finished)
     expected = {f"{s}_{g}@tiny-few-{run}-ice-0" for s in ("train", "score", "metrics") for g, run in ICE_RUNS.items()}
-    assert set(stages) == expected | {"benchmark", "ablations"}, "no other method, and no sweep"
+    expected |= {"trace_few@tiny-few-wideresnet-scratch-ice-0", *PER_SCALE, *NOTEBOOKS}
+    assert set(stages) == expected, "no other method, and no sweep"
     assert finished.bytes("figures/*.csv") != {k: v for k, v in before.items() if k.endswith(".csv")}
     values["tiny"]["train"]["ice"]["weight"] = 0.1
     finished.params = values
@@ -120,8 +130,7 @@ def test_a_new_candidate_sweeps_anew_and_trains_no_run(finished):
     values = finished.params
     values["tiny"]["sweeps"]["ice-weight"]["values"].append({"weight": 0.4})
     finished.params = values
-    # 03 tells nothing of sweeps, but any parameter may be in a caption
-    assert set(repro(finished)[0]) == {"sweep@tiny-ice-weight", "ablations", "benchmark"}
+    assert set(repro(finished)[0]) == {"sweep@tiny-ice-weight", *NOTEBOOKS}
     assert "0.4" in (finished.root / "reports/04_ablations.ipynb").read_text()
 
 
@@ -148,7 +157,8 @@ def test_a_new_seed_trains_the_new_runs_alone(finished):
         "finetune": ("wideresnet-finetune-ice",),
     }
     expected = {f"{s}_{g}@tiny-few-{run}-1" for s in ("train", "score", "metrics") for g in runs for run in runs[g]}
-    assert set(stages) == expected | {"benchmark", "ablations"}, "sweeps stay with the first seed"
+    expected |= {f"trace_few@tiny-few-{run}-1" for run in runs["few"]}
+    assert set(stages) == expected | {*PER_SCALE, *NOTEBOOKS}, "sweeps stay with the first seed"
     assert re.search(r"\| ICE ‡ .*\d ± \d", (finished.root / "figures/table2.md").read_text())
     assert re.search(r"ICE.*\d ± \d", (finished.root / "figures/table3.md").read_text())
 
@@ -174,14 +184,28 @@ def test_a_notebook_that_raises_is_no_report(ready):
     assert (ready.root / "scratch/r.failed.ipynb").exists()
 
 
-def test_the_notebooks_run_from_their_own_folder(finished, tmp_path):
-    """As in JupyterLab, whose kernels start in notebooks/."""
+def test_the_notebooks_run_from_their_own_folder_in_any_order(finished, tmp_path):
+    """As in JupyterLab, whose kernels start in notebooks/, from the last to the first, with nobody at the sliders."""
     shutil.rmtree(finished.root / "figures")
     values = finished.params
     values["tiny"]["train"]["ice"]["weight"] = 0.1
     finished.params = values
     repro(finished, *(f"metrics_{g}@tiny-few-{n}-ice-0" for g, n in ICE_RUNS.items()))
-    for name, made in (("03_benchmark", "fig1.png"), ("04_ablations", "sweeps/tiny-ice-weight.png")):
-        command = ["nbconvert", "--to", "notebook", "--execute", f"{name}.ipynb", "--output-dir", str(tmp_path)]
-        finished.call(sys.executable, "-m", "jupyter", *command, cwd=finished.root / "notebooks")
-        assert (finished.root / "figures" / made).exists()
+    repro(finished, "trace_few")
+    made = {
+        "08_three_causes": "contradiction-tiny.png",
+        "07_paper_audit": "class_ratios.png",
+        "06_calibration": "fig5-tiny.png",
+        "05_tsne": "fig4-tiny.png",
+        "04_ablations": "sweeps/tiny-ice-weight.png",
+        "03_benchmark": "fig1.png",
+        "02_training": None,
+        "01_toy_analysis": "fig3.png",
+    }
+    assert set(made) == {path.stem for path in (SOURCE / "notebooks").glob("*.ipynb")}
+    for name, figure in made.items():
+        path = finished.root / "notebooks" / f"{name}.ipynb"
+        path.write_text(path.read_text().replace('scale = \\"laptop\\"', 'scale = \\"tiny\\"'))  # a reader's own edit
+        command = ["nbconvert", "--to", "notebook", "--execute", path.name, "--output-dir", str(tmp_path)]
+        finished.call(sys.executable, "-m", "jupyter", *command, cwd=path.parent)
+        assert figure is None or (finished.root / "figures" / figure).exists()

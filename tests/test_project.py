@@ -148,6 +148,21 @@ def test_stages_depend_on_the_modules_that_they_import():
         ("score_few", "scoring"),
         ("metrics_few", "results"),
         ("sweep", "sweeps"),
+        ("trace_few", "traces"),
     ):
         missing = imported(module) - plumbing - listed(stage) - exempt.get(stage, set())
         assert not missing, f"{stage}: {missing}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stages_depend_on_what_their_notebook_imports(path):
+    """Training depends on an export of 02's code, every other notebook's stage on its modules."""
+    (stage,) = [s for name, s in stages().items() if path.name in str(s.get("cmd", "")) and name != "code"][:1]
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    names = set()
+    for line in re.findall(r"^from icelib import (.+)$", "\n".join(cells), re.M):
+        names |= {name.split(" as ")[0].strip() for name in line.split(",")}
+    # 02 shows what training returns; its pictures are no reason to train anew
+    plumbing = {"params", "paths", "tasks"} | ({"plots", "results"} if path.stem.startswith("02") else set())
+    missing = {f"icelib/{name}.py" for name in names - plumbing} - set(stage["deps"])
+    assert names and not missing

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -53,8 +54,10 @@ def test_every_method_takes_steps(inside, method):
 def test_interrupted_training_ends_in_the_same_weights(inside, monkeypatch):
     run = a_run(epochs=3)
     whole = training.train(run)
-    expected = paths.checkpoint(run).read_bytes()
+    states = lambda: {path.name: path.read_bytes() for path in paths.snapshots(run).iterdir()}
+    expected, on_the_way = paths.checkpoint(run).read_bytes(), states()
     paths.checkpoint(run).unlink()
+    shutil.rmtree(paths.snapshots(run))
 
     real, calls = engine.Engine.epoch, []
 
@@ -68,14 +71,67 @@ def test_interrupted_training_ends_in_the_same_weights(inside, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         training.train(run)
     assert not paths.checkpoint(run).exists(), "an unfinished run has no checkpoint"
+    assert not paths.snapshots(run).exists()
     again = training.train(run)
     assert calls == [0, 1, 2, 2], "it goes on from the last finished epoch"
     assert paths.checkpoint(run).read_bytes() == expected
+    assert states() == on_the_way and len(on_the_way) == 4
     drop = lambda history: [
         {k: v for k, v in epoch.items() if k not in ("seconds", "images_per_second")} for epoch in history
     ]
     assert drop(again) == drop(whole)
     assert not list(paths.RESUME.glob("*/state*")), "the state is removed once the run is complete"
+
+
+def test_states_on_the_way_are_kept_evenly_spaced(inside):
+    run = a_run(epochs=4, snapshots=2)
+    training.train(run)
+    assert run.schedule.kept_epochs == [0, 2, 4]
+    assert sorted(path.name for path in paths.snapshots(run).iterdir()) == [f"000{i}.safetensors" for i in (0, 2, 4)]
+    weights = lambda epoch: checkpoints.load(run, epoch=epoch)[0].state_dict()
+    trained = checkpoints.load(run)[0].state_dict()
+    assert all(torch.equal(weights(4)[name], value) for name, value in trained.items())
+    data, _ = tasks.load("tiny", "few", "train")
+    start = engine.Engine(run, data, 6, CPU).model.state_dict()
+    assert all(torch.equal(weights(0)[name], value) for name, value in start.items())
+    assert not torch.equal(weights(2)["head.means"], weights(4)["head.means"])
+    with pytest.raises(ValueError, match=r"wideresnet-scratch-ice-0.epochs/0003.safetensors is missing; `dvc repro`"):
+        checkpoints.load(run, epoch=3)
+
+
+def test_training_again_replaces_the_states_on_the_way(inside):
+    training.train(a_run(epochs=2))
+    shorter = a_run(epochs=1)
+    training.train(shorter)
+    assert [path.name for path in sorted(paths.snapshots(shorter).iterdir())] == [
+        "0000.safetensors",
+        "0001.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "snapshots", "kept"), [(7, 7, list(range(8))), (100, 10, list(range(0, 101, 10))), (3, 10, [0, 1, 2, 3])]
+)
+def test_kept_epochs(inside, epochs, snapshots, kept):
+    assert a_run(epochs=epochs, snapshots=snapshots).schedule.kept_epochs == kept
+
+
+def test_an_interrupted_run_without_its_states_on_the_way_starts_anew(inside, monkeypatch, capsys):
+    run = a_run(epochs=2)
+    real, calls = engine.Engine.epoch, []
+
+    def interrupted(self, number):
+        calls.append(number)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, number)
+
+    monkeypatch.setattr(engine.Engine, "epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(run)
+    (paths.RESUME / run.digest / "epochs" / "0001.safetensors").unlink()
+    training.train(run)
+    assert calls == [0, 1, 0, 1] and "snapshots of the interrupted run are missing" in capsys.readouterr().err
 
 
 def test_state_of_other_parameters_is_not_used(inside, monkeypatch):
