@@ -112,12 +112,10 @@ def place(found):
     Poličar, Stražar and Zupan, "openTSNE: A Modular Python Library for t-SNE Dimensionality
     Reduction and Embedding", 2024.
     """
-    # exact neighbours, as approximate ones would depend on the number of threads
-    method = openTSNE.TSNE(perplexity=PERPLEXITY, neighbors="exact", n_jobs=2, random_state=0)
+    # one thread: more would wait for each other wherever another process takes a core
+    method = openTSNE.TSNE(perplexity=PERPLEXITY, neighbors="exact", n_jobs=1, random_state=0)
     known = method.fit(found.check().known)
-    # `transform` centres them too, but only once it has chosen where outliers start: these would lag behind
-    known -= (known.max(0) + known.min(0)) / 2
-    outlier = known.transform(found.outlier)
+    outlier = known.transform(found.outlier)  # it shifts all of `known` to be centred: read these afterwards
     return found._replace(known=np.array(known), outlier=np.array(outlier))
 
 
@@ -222,10 +220,10 @@ def _panel(ax, found):
     for i, name in enumerate(found.classes):
         x, y = found.known[found.labels == i].T
         shape, colour = SHAPES[i % len(SHAPES)], COLOURS[i % len(COLOURS)]
-        ax.scatter(x, y, 4, marker=shape, color=colour, alpha=0.5, lw=0, label=f"{i + 1} {name}")
+        ax.scatter(x, y, 4, marker=shape, color=colour, alpha=0.5, lw=0, label=f"{i + 1}: {name}")
         halo = [effects.withStroke(linewidth=3, foreground="white")]
         ax.text(np.median(x), np.median(y), i + 1, ha="center", va="center", weight="bold", size=13, path_effects=halo)
-    ax.scatter(*found.outlier.T, 9, "k", "x", alpha=0.6, lw=0.6, label=f"outliers: {found.outliers}")
+    ax.scatter(*found.outlier.T, 9, "k", marker="x", alpha=0.6, lw=0.6, label=f"outliers: {found.outliers}")
     return ax.get_legend_handles_labels()
 
 

@@ -111,8 +111,7 @@ def figure(problem, found):
             ax.set(aspect="equal", title=method if name == "rise" else None)
         row[0].set_ylabel("$z_2$")
         drawn.colorbar(image, ax=row, label=label)
-    for ax in axes[-1]:
-        ax.set_xlabel("$z_1$")
+    plt.setp(axes[-1], xlabel="$z_1$")
     return drawn
 
 

@@ -168,15 +168,12 @@ def head(problem, method):
     """Top layer at its start: ŵ, b̂ of eq. 0.9, or for ICE m = μ, LLᵀ = 2Σ, whose softmax is the same."""
     gaussian = method == "ICE"
     made = (heads.GaussianHead(2, 2, "lower", 1.0, 1.0) if gaussian else heads.LinearHead(2, 2)).double()
-    with torch.no_grad():
-        if gaussian:
-            factor = torch.linalg.cholesky(2 * problem.covariance)  # L (2, 2)
-            made.means.copy_(problem.means)
-            made.log_diagonal.copy_(factor.diagonal().log())
-            made.lower.copy_(factor.tril(-1))
-        else:
-            for parameter, value in zip((made.weight, made.bias), problem.linear()):
-                parameter.copy_(value)
+    if gaussian:
+        factor = torch.linalg.cholesky(2 * problem.covariance)  # L (2, 2)
+        values = {"means": problem.means, "log_diagonal": factor.diagonal().log(), "lower": factor.tril(-1)}
+    else:
+        values = dict(zip(("weight", "bias"), problem.linear()))
+    made.load_state_dict(values)
     return made
 
 

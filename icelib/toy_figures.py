@@ -11,24 +11,23 @@ from icelib.mixing import overlap
 
 CLASSES = {"marker": ("o", "s"), "line": ("-", "--"), "color": ("C0", "C1")}
 CAPTIONS = {
-    "fig2": "Level sets of the logit f_1 (left) and of the log-density log p(z|1) (right) of class 1 in the paper's toy: "
-    "two Gaussian classes with one covariance. Ellipses: 1σ and 2σ of class 1 (solid) and class 2 (dashed). A lies 1.5σ "
-    "from class 1's mean towards class 2, B lies 6σ from it along ŵ_1. The logit is higher at B, the density at A.",
+    "fig2": "Level sets of the logit f_1 (left) and of log p(z|1) (right) of class 1 in the paper's toy: two Gaussian classes "
+    "with one covariance. Ellipses: 1σ and 2σ of class 1 (solid) and class 2 (dashed). A lies 1.5σ from class 1's mean "
+    "towards class 2, B lies 6σ from it along ŵ_1; p is the density there. The logit is higher at B, the density at A.",
     "gradient_fields": "Where one step of descent moves a feature. First two rows: direction (arrows, of equal length) and "
     "size (shade) of −∂L/∂z for cross-entropy and for the terms of OE, Energy and ICE, in parentheses their equations; "
     "no arrow below 0.001. Ellipses: 1σ and 2σ of class 1 (solid) and class 2 (dashed). Last row: gradients with "
     "respect to the two logits; hatched: an outlier's logit, or that of a class other than the known sample's, is raised.",
     "fig3": "Features as free parameters, descended with OE, Energy (eq. 0.5 without hinges) and ICE from the same start; "
     "w, b start at ŵ, b̂ of eq. 0.9. Circles, squares: known samples of classes 1 and 2; crosses: outliers. Trails: every "
-    "step of six samples of a kind, a dot each. Dashed: where both classes are equally probable. Limits are those of the row. "
-    "Overlap: ∫ min(p, q) of known and outlier densities, 0.5 if outliers coincide with one of the classes.",
+    "step of six samples of a kind, a dot each. Dashed: where both classes are equally probable. Limits are those of the "
+    "row. Overlap: ∫ min(p, q) of known and outlier densities, 0.5 if outliers coincide with one of the classes.",
     "fig3_mixing": "Mixing at every step of Figure 3. Left: overlap ∫ min(p, q) of known samples and outliers (0 apart, 0.5 "
     "outliers on one class, 1 equal). Middle: mean distance from the centre of the classes, outliers over known samples. "
-    "Right: mean distance from an outlier to the nearest class mean. Line: first draw of samples; band: smallest to largest over draws.",
-    "fig3_starts": "Does mixing depend on where outliers start? Each cell is a start. Upper row: largest overlap on the way minus "
-    "that at the start (crosses: more than 0.05). Middle row: overlap at the last step. Lower row: how much farther outliers "
-    "are from the nearest class mean at the end. Ellipses: 2σ of class 1 (solid) and class 2 (dashed) at the start; star: the "
-    "start in Figure 3.",
+    "Right: mean distance from an outlier to the nearest class mean. Line: Figure 3's draw; band: least to greatest of five.",
+    "fig3_starts": "Does mixing depend on where outliers start? Each cell is a start. Upper row: largest overlap on the way "
+    "minus that at the start (crosses: more than 0.05). Middle row: overlap at the last step. Lower row: how much farther "
+    "outliers are from the nearest class mean at the end. Ellipses: 2σ of both classes at the start; star: Figure 3's start.",
 }
 
 
@@ -73,22 +72,15 @@ def figure2(problem):
     matplotlib.figure.Figure
     """
     found = toy.examples(problem)
+    margin = 3 * problem.covariance.diagonal().sqrt().clamp(min=1)  # room for the ellipses and their names
     reach = torch.cat([found, problem.means])
-    low, high = reach.min(0).values - 3, reach.max(0).values + 3
+    low, high = reach.min(0).values - margin, reach.max(0).values + margin
     x, y = (np.linspace(a, b, 121) for a, b in zip(low.tolist(), high.tolist()))
-    z, shape = _plane(x, y)
     figure, axes = plt.subplots(1, 2, figsize=(7, 3.1), sharex=True, sharey=True, layout="constrained")
     scores = {"logit $f_1(z)$": problem.logits, "log-likelihood $\\log p(z\\,|\\,1)$": problem.log_likelihood}
-    top = torch.stack([low[0], high[1] - 0.8])  # level sets are labelled between two points
-    rays = (top, torch.stack([high[0], high[1] - 0.8])), (top, problem.means[0])
-    for ax, (title, score), (start, end) in zip(axes, scores.items(), rays):
-        values = score(z)[:, 0].reshape(shape)
-        ax.contourf(x, y, values, 11, cmap="Blues", alpha=0.5)
-        lines = ax.contour(x, y, values, 11, colors="0.35", linewidths=0.6)
-        ray = start + torch.linspace(0.04, 0.96, 200)[:, None] * (end - start)
-        misses = (score(ray)[:, 0] - torch.tensor(lines.levels)[:, None]).abs().min(1)
-        found_at = [ray[i].tolist() for miss, i in zip(*misses) if miss < 0.5]
-        ax.clabel(lines, fontsize=6.5, manual=found_at)
+    top, right = torch.stack([low[0], high[1] - 0.8]), torch.stack([high[0], high[1] - 0.8])
+    for ax, (title, score), end in zip(axes, scores.items(), (right, problem.means[0])):
+        _levels(ax, score, x, y, top + torch.linspace(0.04, 0.96, 200)[:, None] * (end - top))
         ellipses(ax, problem)
         for i, (x_mean, y_mean) in enumerate(problem.means):
             ax.text(x_mean, y_mean - 2.7 * problem.covariance[1, 1].sqrt(), f"class {i + 1}", ha="center", fontsize=7.5)
@@ -101,6 +93,17 @@ def figure2(problem):
         ax.set(title=title, xlabel="$z_1$", aspect="equal", xlim=x[[0, -1]], ylim=y[[0, -1]])
     axes[0].set_ylabel("$z_2$")
     return figure
+
+
+def _levels(ax, score, x, y, ray):
+    """Level sets of class 1's score, labelled where they cross a ray (P, 2)."""
+    z, shape = _plane(x, y)
+    values = score(z)[:, 0].reshape(shape)
+    ax.contourf(x, y, values, 11, cmap="Blues", alpha=0.5)
+    lines = ax.contour(x, y, values, 11, colors="0.35", linewidths=0.6)
+    misses = (score(ray)[:, 0] - torch.tensor(lines.levels)[:, None]).abs().min(1)  # of each level, and where
+    near = [ray[i].tolist() for miss, i in zip(*misses) if miss < 0.1 * np.diff(lines.levels)[0]]
+    ax.clabel(lines, fontsize=6.5, manual=near)
 
 
 def fields(problem):
@@ -141,10 +144,8 @@ def gradient_fields(problem):
         ax.set_title(title, fontsize=8)
         ax.set(aspect="equal", xticks=[-4, 0, 4], yticks=[-3, 0, 3])
     figure.colorbar(shade, ax=axes[:2], label="size of $-\\partial L/\\partial z$", extend="both", shrink=0.7)
-    for ax in axes[:2, 0]:
-        ax.set_ylabel("$z_2$")
-    for ax in axes[1]:
-        ax.set_xlabel("$z_1$")
+    plt.setp(axes[:2, 0], ylabel="$z_2$")
+    plt.setp(axes[1], xlabel="$z_1$")
     _logit_space(axes[2])
     return figure
 
@@ -194,8 +195,7 @@ def figure3(paths, steps=(0, 15, 35, 60)):
             found = overlap(path.known[step], path.outlier[step])
             ax.set_title(f"step {step}: overlap {found:.2f}", fontsize=7.5)
         row[0].set_ylabel(f"{method}\n$z_2$")
-    for ax in axes[-1]:
-        ax.set_xlabel("$z_1$")
+    plt.setp(axes[-1], xlabel="$z_1$")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=7.5, frameon=False, markerscale=2)
     return figure

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import openTSNE
 import pandas as pd
 import pytest
 
@@ -24,6 +25,9 @@ def test_known_samples_stay_where_they_are_when_outliers_are_placed():
     first, second = embedding.place(found), embedding.place(found._replace(outlier=found.known[:7] + 3))
     assert first.known.shape == (180, 2) and first.outlier.shape == (60, 2) and second.outlier.shape == (7, 2)
     np.testing.assert_array_equal(first.known, second.known)
+    alone = openTSNE.TSNE(perplexity=30, neighbors="exact", random_state=0).fit(found.known)
+    shift = first.known - alone  # the origin of a picture is free: all may move together
+    np.testing.assert_allclose(shift, np.broadcast_to(shift[0], shift.shape), rtol=0, atol=1e-9)
 
 
 def test_the_same_features_are_placed_the_same():
@@ -42,7 +46,7 @@ def test_an_outlier_is_placed_in_the_class_that_it_resembles():
     np.testing.assert_array_equal(nearest, found.labels[::10])
     # in the same frame of reference: beside their twins, and not shifted as a whole
     shift = np.mean(twins.outlier - twins.known[::10], 0)
-    assert np.linalg.norm(shift) < 0.2 * twins.known[found.labels == 0].std()
+    assert np.linalg.norm(shift) < 0.3
 
 
 @pytest.mark.parametrize(
@@ -89,8 +93,7 @@ def test_neighbours_of_outliers_apart_mixed_and_inside():
     assert share == pytest.approx(0.5, abs=0.03), "as many of each kind, though there are more known samples"
     assert 0.001 < error < 0.02
     assert embedding.known_neighbours(known, 50 + same) == (0, 0)
-    lone = 30 * draw.normal(size=(800, 3))  # far from each other, about a crowd
-    assert embedding.known_neighbours(known, lone)[0] > 0.4
+    assert 0.1 < embedding.known_neighbours(known, 1.5 + same)[0] < 0.4
     with pytest.raises(ValueError, match="15 samples of one kind; expected more than the 15 neighbours"):
         embedding.known_neighbours(known, same[:15])
 
