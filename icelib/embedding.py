@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
-from icelib import batches, checkpoints, mixing, params, posthoc, tasks
+from icelib import batches, checkpoints, hardware, mixing, params, posthoc, tasks
 from icelib.captions import SCRATCH
 from icelib.cells import by_block
 from icelib.methods import METHODS
@@ -82,7 +82,7 @@ def features(run):
     """
     task = params.task(run.scale, run.known)
     ranks = {name: (part.plays != "CIFAR100", name in task.mean_over) for name, part in task.outliers.items()}
-    model, _ = checkpoints.load(run)
+    model, _ = checkpoints.load(run, hardware.device())
     data, about = tasks.load(run.scale, run.known, "test")
     shown = {name: data[name] for name in ("known", min(ranks, key=ranks.get))}
     z = [batches.predict(model, images, posthoc.PRECISION, features=True) for images in shown.values()]
@@ -181,6 +181,11 @@ def numbers(found):
         "slenderness": slenderness(known, labels),
         "spread": spread(known, outlier),
     }
+
+
+def table(found):
+    """Measure the Features of every method (a dict): a DataFrame with a row for each, see `numbers`."""
+    return pd.DataFrame({method: numbers(each) for method, each in found.items()}).T
 
 
 def figure(places, table):
