@@ -141,6 +141,8 @@ def small_print(*runs):
     -------
     str
     """
+    if not runs:
+        return "No run is declared."
     machines = {_machine(json.loads(paths.history(run).read_text())["environment"]): None for run in runs}
     scales = {run.scale: {other.known: None for other in runs if other.scale == run.scale} for run in runs}
     where = "; ".join(

@@ -27,10 +27,12 @@ def load(scale):
     Raises
     ------
     ValueError
-        If a file is missing.
+        If no run is declared, or a file is missing.
     """
-    found = {}
-    for run in traced(scale):
+    runs, found = traced(scale), {}
+    if not runs:
+        raise ValueError(f"{paths.relative(paths.PARAMS)}: runs.few declares no run, so there is nothing to show")
+    for run in runs:
         try:
             found.setdefault(run.method, []).append(json.loads(paths.trace(run).read_text()))
         except FileNotFoundError:
@@ -39,14 +41,14 @@ def load(scale):
 
 
 def traced(scale):
-    """List the runs that are traced: those of ``runs.few`` in params.yaml, all from scratch."""
+    """List the runs to show: of ``runs.few`` in params.yaml, on its first known set and network."""
     group = params.load().runs.few
     return [
         run
         for run in params.declared(scale)
         if run.protocol == "scratch"
-        and run.known in group.known
-        and run.network in group.networks
+        and [run.known] == group.known[:1]
+        and [run.network] == group.networks[:1]
         and run.method in group.methods
     ]
 

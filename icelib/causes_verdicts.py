@@ -20,7 +20,10 @@ def contradiction(found):
     -------
     str
     """
-    table = causes.contradiction_table(found).xs("mean", axis=1, level=1)
+    table = causes.contradiction_table(found)
+    if table.empty:
+        return "No method with outliers was run."
+    table = table.xs("mean", axis=1, level=1)
     table.index = [method for method in found if METHODS[method].outliers]
     lines = []
     if "energy" in table.index:
@@ -140,7 +143,7 @@ def shift(found):
             f"under OE and stay apart under ICE: {_agrees(mixed['oe'] > mixed['ice'] + 0.05)} (overlap at the end "
             f"{mixed['oe']:.2f} and {mixed['ice']:.2f}; a difference below 0.05 is not counted).",
         ]
-    return "\n".join([*lines, *text])
+    return "\n".join([*lines, *text]) or "No method with outliers was run."
 
 
 def _agrees(yes):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 
 from icelib import calibration, params, paths, tensors
 from icelib.causes import traced
@@ -43,15 +44,17 @@ def by_epoch(found):
 
     Parameters
     ----------
-    found : (dict, dict)
-        One entry of `load`.
+    found : dict
+        From `load`.
 
     Returns
     -------
     dict of int to dict of str to ndarray
-        Epoch to ``known`` (N,) and ``outlier`` (M,), in 0…1.
+        Epoch to ``known`` (N,) and ``outlier`` (M,), in 0…1; empty if ICE is not declared.
     """
-    logits, about = found
+    if "ice" not in found:
+        return {}
+    logits, about = found["ice"]
     confidence = DIRECT["ice"][1]
     return {
         epoch: {
@@ -76,8 +79,6 @@ def epoch_table(confidences):
         ``known`` and ``outlier``: medians; ``known > 0.9`` and ``outlier < 0.1``: shares in percent;
         ``AUROC`` in percent.
     """
-    from sklearn.metrics import roc_auc_score
-
     rows = {}
     for epoch, values in confidences.items():
         known, outlier = values["known"], values["outlier"]

@@ -30,7 +30,7 @@ def figure5(confidences, outliers):
     Parameters
     ----------
     confidences : dict
-        From `confidence.by_epoch`.
+        From `confidence.by_epoch`; if it is empty, so is the figure.
     outliers : str
         Name of the set of outliers.
 
@@ -67,6 +67,9 @@ def figure5(confidences, outliers):
                 ms=4,
                 label=f"median, {kind}" if place == 0 else None,
             )
+    if not confidences:
+        ax.text(0.5, 0.5, "ICE was not run", ha="center")
+        return drawn
     ax.set_xticks(range(len(confidences)), confidences)
     ax.set(xlabel="epoch (0: before training)", ylabel=r"confidence $\exp \max_i h_i$", ylim=(0, 1))
     drawn.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)

@@ -18,6 +18,8 @@ def separation(confidences):
     -------
     str
     """
+    if not confidences:
+        return "ICE was not run."
     table = confidence.epoch_table(confidences)
     first, last = table.iloc[0], table.iloc[-1]
     known, outlier = last["known, median"], last["outlier, median"]

@@ -6,7 +6,7 @@ import torch
 from scipy.special import expit
 from sklearn.calibration import calibration_curve
 
-from icelib import calibration, confidence, confidence_verdicts, params, traces, training
+from icelib import calibration, confidence, confidence_figures, confidence_verdicts, params, traces, training
 from tests.conftest import RUN
 
 
@@ -105,7 +105,7 @@ def test_tables_and_verdicts_of_what_was_traced(inside):
         training.train(params.run(*RUN, method, 0))
         traces.trace(params.run(*RUN, method, 0))
     found = confidence.load("tiny")
-    confidences = confidence.by_epoch(found["ice"])
+    confidences = confidence.by_epoch(found)
     assert list(confidences) == [0, 1, 2]
     logits = found["ice"][0]["2/known"]
     assert np.allclose(confidences[2]["known"], np.exp(logits.double().max(1).values.numpy()))
@@ -125,3 +125,8 @@ def test_tables_and_verdicts_of_what_was_traced(inside):
         confidence_verdicts.classified(classes),
     ):
         assert "nan" not in text
+    without = {"plain": found["plain"]}
+    assert confidence.by_epoch(without) == {} and confidence_verdicts.separation({}) == "ICE was not run."
+    (text,) = confidence_figures.figure5({}, "digits-89").axes[0].texts
+    assert text.get_text() == "ICE was not run"
+    assert confidence_verdicts.calibrated(confidence.detection_table(without, "tiny")) == "ICE was not run."

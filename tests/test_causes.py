@@ -2,6 +2,7 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ from scipy.stats import norm
 
 from icelib import (
     causes,
+    causes_figures,
     causes_verdicts,
     contradiction,
     heads,
@@ -226,3 +228,27 @@ def test_a_missing_trace_is_named(traced):
         ValueError, match=r"results/traces/tiny/few-wideresnet-scratch-ice-0.json is missing; `dvc repro`"
     ):
         causes.load("tiny")
+
+
+def test_what_was_not_run_is_said(traced):
+    found = causes.load("tiny")
+    assert causes_verdicts.contradiction({"plain": found["plain"]}) == "No method with outliers was run."
+    for kept in ("plain", "ice"):
+        one = {kept: found[kept]}
+        for draw in (causes_figures.contradiction, causes_figures.likelihood, causes_figures.shift):
+            plt.close(draw(one))
+        assert causes_verdicts.likelihood(one) and causes_verdicts.shift(one) is not None
+    values = traced.params
+    values["tiny"]["protocols"]["finetune"]["start"] = "random"  # else fine-tuning would ask for the plain run
+    values["runs"]["few"]["methods"], values["runs"]["finetune"]["methods"] = [], []
+    traced.params = values
+    with pytest.raises(ValueError, match=r"params.yaml: runs.few declares no run, so there is nothing to show"):
+        causes.load("tiny")
+
+
+def test_known_sets_are_not_pooled_as_if_they_were_seeds(inside):
+    values = inside.params
+    values["tiny"]["known"]["other"] = values["tiny"]["known"]["few"] | {"plays": "CIFAR100"}
+    values["known"], values["runs"]["few"]["known"] = ["few", "other"], ["few", "other"]
+    inside.params = values
+    assert {run.known for run in causes.traced("tiny")} == {"few"}
