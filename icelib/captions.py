@@ -1,10 +1,10 @@
 """What stands above a table: on what its numbers were measured, and what its marks mean."""
 
-import json
 from typing import NamedTuple
 
 from icelib import params, paths, results
 from icelib.cells import by_block, task_playing
+from icelib.files import read_json
 from icelib.tables import ABLATION, ROWS, TRIPLE
 
 MARKS = {"plain": "", "finetune": " †", "scratch": " ‡"}
@@ -143,7 +143,7 @@ def small_print(*runs):
     """
     if not runs:
         return "No run is declared."
-    machines = {_machine(json.loads(paths.history(run).read_text())["environment"]): None for run in runs}
+    machines = {_machine(read_json(paths.history(run))["environment"]): None for run in runs}
     scales = {run.scale: {other.known: None for other in runs if other.scale == run.scale} for run in runs}
     where = "; ".join(
         f"{scale} scale, {', '.join(f'{known}: {params.task(scale, known).title}' for known in knowns)}"

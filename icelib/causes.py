@@ -1,15 +1,15 @@
 """The paper's three causes of incompatibility, as measured by `icelib.traces`: tables and verdicts."""
 
-import json
-
 import numpy as np
 import pandas as pd
 
 from icelib import params, paths
+from icelib.files import read_json
 from icelib.methods import METHODS
 
 SHARES = ("raised", "lowered", "samples", "outlier_raised", "outlier_samples")
 COSINES = ("features", "shift", "backbone")
+_UNDEFINED = {"mean": np.nan, "std": np.nan}
 
 
 def load(scale):
@@ -27,16 +27,18 @@ def load(scale):
     Raises
     ------
     ValueError
-        If no run is declared, or a file is missing.
+        If no run is declared, or a file is missing, damaged or made with other parameters.
     """
     runs, found = traced(scale), {}
     if not runs:
         raise ValueError(f"{paths.relative(paths.PARAMS)}: runs.few declares no run, so there is nothing to show")
     for run in runs:
-        try:
-            found.setdefault(run.method, []).append(json.loads(paths.trace(run).read_text()))
-        except FileNotFoundError:
-            raise ValueError(f"{paths.relative(paths.trace(run))} is missing; `dvc repro` makes it") from None
+        trace = read_json(paths.trace(run))
+        if trace.get("digest") != run.digest:
+            raise ValueError(
+                f"{paths.relative(paths.trace(run))} was made with other parameters than params.yaml has; run `dvc repro`"
+            )
+        found.setdefault(run.method, []).append(trace)
     return {method: found[method] for method in METHODS if method in found}
 
 
@@ -54,7 +56,7 @@ def traced(scale):
 
 
 def contradiction_table(found):
-    """Contradiction after the last epoch, and its mean over the epochs from the start to there.
+    """Contradiction after the last epoch, and its mean over all epochs that were kept but the start.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ def contradiction_table(found):
             lines[METHODS[method].title] = {
                 (name, when): value
                 for name, values in by_epoch.items()
-                for when, value in (("mean", np.mean(values)), ("last", values[-1]))
+                for when, value in (("mean", _mean(values[1:])), ("last", values[-1]))
             }
     return pd.DataFrame(lines).T
 
@@ -133,11 +135,15 @@ def shift_table(found):
 
 def contradiction(traces, name):
     """Mean and spread by epoch (E,): over seeds, or with one seed over batches; NaN if not defined."""
-    cells = [[epoch["contradiction"][name] for epoch in trace["epochs"]] for trace in traces]
-    if any(cell is None for row in cells for cell in row):
-        return (np.full(len(cells[0]), np.nan),) * 2
+    cells = [[epoch["contradiction"][name] or _UNDEFINED for epoch in trace["epochs"]] for trace in traces]
     means = np.array([[cell["mean"] for cell in row] for row in cells])  # (seeds, E)
     return means.mean(0), means.std(0, ddof=1) if len(means) > 1 else np.array([cell["std"] for cell in cells[0]])
+
+
+def _mean(values):
+    """Mean of the values that are defined; NaN if none is."""
+    values = values[~np.isnan(values)]
+    return values.mean() if len(values) else np.nan
 
 
 def shift(traces, measure, name):

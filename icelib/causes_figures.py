@@ -23,8 +23,9 @@ CAPTIONS = {
         "auxiliary terms raise although cross-entropy lowers them, or lower although it raises them, and share of "
         "outliers' logits that they raise (lines that are not seen lie at zero). Below: cosine between the gradients of "
         "cross-entropy and of the auxiliary terms, with respect to known features (OE has none there), to one "
-        "displacement common to all features, and to the backbone's weights; below zero they pull apart. Bands: "
-        "standard deviation over batches, or over seeds where there are several."
+        "displacement common to all features, and to the backbone's weights; below zero they pull apart. Energy's known "
+        "features are those beyond its margin. Bands: standard deviation over batches, or over seeds where there are "
+        "several."
     ),
     "false_likelihood": (
         "False likelihood in deep networks: share of pairs of a known test image and an outlier in which the outlier "
@@ -37,9 +38,15 @@ CAPTIONS = {
         "training (epoch 0) to its end. Above: overlap of the two densities, an estimate by nearest neighbours, from 0 "
         "(apart) to 1 (the same). Below: mean distance of outliers from the centre of the class means, over that of "
         "known images; below 1 they lie nearer to the centre. Left: outliers of the kind that was trained on, held "
-        "out. Right: the nearest test outliers."
+        "out. Right: the nearest test outliers. Plain training, which sees no outlier, is the reference. Bands, where "
+        "there are several seeds: standard deviation."
     ),
 }
+
+
+def drawn_runs(scale):
+    """List the runs whose lines and bars the figures show."""
+    return [run for run in causes.traced(scale) if run.method in DRAWN]
 
 
 def contradiction(found):
@@ -147,4 +154,7 @@ def _finish(drawn, lowest):
     entries = {}
     for ax in drawn.axes:
         entries |= dict(zip(*reversed(ax.get_legend_handles_labels())))
+    if not entries:
+        drawn.text(0.5, 0.5, "no such method was run", ha="center")
+        return
     drawn.legend(entries.values(), entries, loc="outside lower center", ncols=5, frameon=False, fontsize=8)

@@ -6,6 +6,7 @@ from icelib import causes
 from icelib.methods import METHODS
 
 PAPER = ("oe", "energy", "bce", "ice")
+_COMPARED = ("plain", "oe", "ice")
 
 
 def contradiction(found):
@@ -29,8 +30,8 @@ def contradiction(found):
     if "energy" in table.index:
         row = table.loc["energy"]
         lines.append(
-            f"Energy raises {100 * row.raised:.0f} % of the known logits against cross-entropy (mean over the epochs), "
-            f"in {100 * row.samples:.0f} % of the images: {_agrees(row.raised > 0)}."
+            f"Energy raises {100 * row.raised:.0f} % of the known logits against cross-entropy (mean over the epochs "
+            f"after the start), in {100 * row.samples:.0f} % of the images: {_agrees(row.raised > 0)}."
         )
     if "oe" in table.index:
         row = table.loc["oe"]
@@ -44,7 +45,7 @@ def contradiction(found):
         none = not table.loc[innocent, ["raised", "lowered", "outlier_raised"]].to_numpy().any()
         names = " and ".join(METHODS[method].title for method in innocent)
         lines.append(f"{names}: {'no' if none else 'some'} such logit: {_agrees(none)}.")
-    shown = [method for method in PAPER if method in table.index]
+    shown = [method for method in PAPER if method in table.index and np.isfinite(table.loc[method, "backbone"])]
     cosines = ", ".join(f"{METHODS[method].title} {_signed(table.loc[method, 'backbone'])}" for method in shown)
     text = f"On the backbone's weights the mean cosine is {cosines}."
     if {"oe", "energy", "ice"} <= set(shown):
@@ -52,13 +53,16 @@ def contradiction(found):
         better = table.loc["ice", "backbone"] > others
         text += (
             f" That ICE's gradient is {'more' if better else 'not more'} compatible than OE's and Energy's "
-            f"{_agrees(better)} with the paper; that theirs pull *against* cross-entropy on the whole "
+            f"{_agrees(better)} with the paper; that theirs pull *against* cross-entropy on the whole (both below −0.1) "
             f"{_agrees(others < -0.1)}: about zero means that they pull elsewhere."
         )
     if {"ice", "ice_minus"} <= set(table.index):
+        row = table.loc["ice_minus"]
         text += (
-            f" ICE⁻, which has ICE's outlier term alone, has {_signed(table.loc['ice_minus', 'backbone'])}: what lies "
-            "between the two is the term on known images, which pulls where cross-entropy pulls anyway."
+            f" In the training of ICE⁻, whose one auxiliary term is ICE's on outliers, the cosine is "
+            f"{_signed(row.backbone)} (that term's gradient is {100 * row.ratio:.0f} % of cross-entropy's in norm). This "
+            "suggests that ICE owes its alignment to the term on known images, which pulls where cross-entropy pulls "
+            "anyway; on ICE's own network the two terms were not measured apart."
         )
     return "\n".join(f"- {line}" for line in [*lines, text])
 
@@ -98,9 +102,9 @@ def likelihood(found):
         before = table.loc[METHODS["plain"].title, "likelihood_wrong"]["mean"]
         if wrong > before:
             lines.append(
-                f"\nOE makes the likelihood the worse guide ({wrong:.0f} % against {before:.0f} % after plain training): "
-                "it draws outliers to the middle of the classes, as the next section shows, and the middle is likely "
-                "under a Gaussian that all classes share. There the logits, all alike, tell them better."
+                f"\nOE makes the likelihood a worse guide ({wrong:.0f} % of the pairs with the other sets against "
+                f"{before:.0f} % after plain training). Its loss asks for equal logits on outliers and says nothing of "
+                "how likely their features are; why they become so likely was not measured."
             )
     return "\n".join([text, "", *lines])
 
@@ -119,31 +123,48 @@ def shift(found):
     """
     kinds = list(next(iter(found.values()))[0]["epochs"][0]["overlap"])
     lines = []
-    for method in ("oe", "energy", "bce", "ice"):
+    for method in ("plain", *PAPER):
         if method in found:
             overlaps = {kind: causes.shift(found[method], "overlap", kind)[0] for kind in kinds}
             centre = {kind: causes.shift(found[method], "centrality", kind)[0][-1] for kind in kinds}
-            grows = any(values[1:].max() > values[0] for values in overlaps.values())
             told = ", ".join(f"{values[0]:.2f} → {values[-1]:.2f} ({kind})" for kind, values in overlaps.items())
             place = " and ".join(f"{value:.2f} ({kind})" for kind, value in centre.items())
-            lines.append(
-                f"- {METHODS[method].title}: overlap {told}, {'at times above' if grows else 'never above'} its value "
-                f"before training; distance from the centre at the end {place}."
-            )
-    text = []
-    if {"oe", "ice"} <= set(found):
+            lines.append(f"- {METHODS[method].title}: overlap {told}; distance from the centre at the end {place}.")
+    text = [""]
+    if {"plain", "oe", "ice"} <= set(found):
         last = {
-            m: np.mean([causes.shift(found[m], "centrality", kind)[0][-1] for kind in kinds]) for m in ("oe", "ice")
+            measure: {m: np.array([causes.shift(found[m], measure, kind)[0][-1] for kind in kinds]) for m in _COMPARED}
+            for measure in ("overlap", "centrality")
         }
-        mixed = {m: np.mean([causes.shift(found[m], "overlap", kind)[0][-1] for kind in kinds]) for m in ("oe", "ice")}
-        text = [
-            "",
-            f"That OE draws outliers to the centre, and ICE does not: {_agrees(last['oe'] < 1 < last['ice'])} (at the "
-            f"end {last['oe']:.2f} and {last['ice']:.2f}, mean of both kinds). That outliers mix with known images "
-            f"under OE and stay apart under ICE: {_agrees(mixed['oe'] > mixed['ice'] + 0.05)} (overlap at the end "
-            f"{mixed['oe']:.2f} and {mixed['ice']:.2f}; a difference below 0.05 is not counted).",
+        centre, mixed = last["centrality"], last["overlap"]
+        inward = [kind for kind, oe, plain in zip(kinds, centre["oe"], centre["plain"]) if oe < min(1, plain)]
+        told = "; ".join(_three(kind, centre, i) for i, kind in enumerate(kinds))
+        where = {0: "on no kind of outlier", len(kinds): "on both kinds"}.get(
+            len(inward), f"on {inward and inward[0]} alone"
+        )
+        text += [
+            f"- That OE draws outliers to the centre: they end nearer to it than known images and than after plain "
+            f"training {where} (distance from the centre, {told}). "
+            f"{_part(len(inward), len(kinds))}",
+            f"- That ICE pushes them away from it: {_agrees(bool((centre['ice'] > np.maximum(1, centre['plain'])).all()))}.",
+            "- That outliers mix with known images under OE, and not under ICE: "
+            f"{_agrees(bool((mixed['oe'] > mixed['plain'] + 0.05).any() and (mixed['ice'] <= mixed['plain']).all()))}. "
+            f"Overlap at the end, {'; '.join(_three(kind, mixed, i) for i, kind in enumerate(kinds))}: "
+            + (
+                "both methods *part* outliers from known images, where plain training leaves more of them mixed."
+                if (mixed["oe"] < mixed["plain"]).all() and (mixed["ice"] < mixed["plain"]).all()
+                else "the methods do not both part outliers from known images."
+            ),
         ]
     return "\n".join([*lines, *text]) or "No method with outliers was run."
+
+
+def _three(kind, values, i):
+    return f"{kind}: plain {values['plain'][i]:.2f}, OE {values['oe'][i]:.2f}, ICE {values['ice'][i]:.2f}"
+
+
+def _part(count, among):
+    return {0: "Does not agree.", among: "Agrees."}.get(count, "Agrees in part.")
 
 
 def _agrees(yes):

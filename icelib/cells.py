@@ -33,7 +33,7 @@ def paper(name):
 
 def by_block(scale):
     """Group the declared runs of a scale by the paper's known set, network, protocol and method."""
-    tasks, groups = params.load().blocks[scale].known, defaultdict(list)
+    tasks, groups = params.pick(params.load().blocks, scale, "scale").known, defaultdict(list)
     for run in params.declared(scale):
         groups[tasks[run.known].plays, run.network, run.protocol, run.method].append(run)
     return groups

@@ -29,8 +29,23 @@ def load(scale):
     -------
     dict of str to (dict of str to Tensor, dict)
         By method: tensors, as `icelib.traces` lists them, and what describes them.
+
+    Raises
+    ------
+    ValueError
+        If no run is declared, or a file is missing, damaged or made with other parameters.
     """
-    return {run.method: tensors.load(paths.logits(run)) for run in runs(scale)}
+    found = {}
+    for run in runs(scale):
+        logits, about = tensors.load(paths.logits(run))
+        if about["run"] != run.model_dump():
+            raise ValueError(
+                f"{paths.relative(paths.logits(run))} was made with other parameters than params.yaml has; run `dvc repro`"
+            )
+        found[run.method] = logits, about
+    if not found:
+        raise ValueError(f"{paths.relative(paths.PARAMS)}: runs.few declares no run, so there is nothing to show")
+    return found
 
 
 def runs(scale):

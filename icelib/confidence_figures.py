@@ -7,6 +7,7 @@ from icelib import calibration, confidence, plots
 from icelib.methods import METHODS
 
 STEPS = 25  # of a histogram
+DRAWN = ("plain", "oe", "energy", "bce", "ice")  # the paper's other variants stand in the tables
 CAPTIONS = {
     "fig5": (
         "ICE's confidence exp(max h) that an image is known, epoch by epoch (the paper's Figure 5): histograms on known "
@@ -18,7 +19,8 @@ CAPTIONS = {
         "Does a stated probability of being known come true? Known test images and the nearest outliers in an even "
         "mixture, trained networks. Above: share of known images among those with about the stated probability; on the "
         "grey diagonal the statement is true, below it too many images are called known. Bins with less than 1 % of the "
-        "weight are left out. Below: how often each probability is stated. Left: as the methods state it. Right: their "
+        "weight are left out. Below: how often each probability is stated. Left: as the methods state it (Energy states no "
+        "probability). Right: their "
         "detection scores after Platt's scaling, fitted on held-out known and auxiliary images."
     ),
 }
@@ -92,7 +94,7 @@ def reliability(found):
         2, 2, figsize=(7, 4.6), sharex=True, sharey="row", height_ratios=(3, 1), layout="constrained"
     )
     for column, direct in zip(axes.T, (True, False)):
-        for method in filter(found.__contains__, ("plain", "oe", "energy", "bce", "ice")):
+        for method in filter(found.__contains__, DRAWN):
             stated = confidence.probabilities(found[method], method)
             way = next(iter(stated)) if direct else "Platt"
             if direct and way == "Platt":
@@ -102,7 +104,10 @@ def reliability(found):
         column[0].plot([0, 1], [0, 1], color="0.5", lw=0.8, zorder=0)
         column[0].set_title("stated directly" if direct else "own score, Platt-scaled on held-out images")
         column[0].set(xlim=(0, 1), ylim=(-0.02, 1.02))
-        column[0].legend(fontsize=7)
+        if column[0].get_legend_handles_labels()[0]:
+            column[0].legend(fontsize=7)
+        else:
+            column[0].text(0.5, 0.5, "stated by no method that was run", ha="center", fontsize=7)
         column[1].set_xlabel("stated probability of being known")
     axes[0, 0].set_ylabel("observed share of known")
     axes[1, 0].set_ylabel("share of\nimages (%)")

@@ -93,6 +93,8 @@ def classified(table):
     """
     order = table.sort_values("ECE")
     first, last = order.iloc[0], order.iloc[-1]
+    if len(table) == 1:
+        return f"{table.index[0]}: off by {first.ECE:.1f} points, confidence {first.confidence - first.accuracy:+.1f} points off accuracy."
     apart = first.high < last.low
     return (
         f"Smallest error: {order.index[0]} ({first.ECE:.1f} points), largest: {order.index[-1]} ({last.ECE:.1f}); their "

@@ -85,8 +85,8 @@ def measure(model, method, parameters, data, batch, steps, seed=0):
     Known images and outliers go through the network together in training mode. Three cosines
     between the gradients of cross-entropy and of the auxiliary terms, from the head downwards:
 
-    - ``features``: of each known sample's features z, mean over samples. NaN where the auxiliary
-      terms do not see known samples (OE, ICE⁻).
+    - ``features``: of each known sample's features z, mean over the samples on which the auxiliary
+      terms act: all (BCE, ICE), those beyond their margin (Energy), or none, which is NaN (OE, ICE⁻).
     - ``shift``: of one displacement common to the features of all samples, known and outliers: the
       sum of the gradients over samples.
     - ``backbone``: of all weights of the backbone; and ``ratio``, the auxiliary gradient's norm over

@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
-from icelib import batches, checkpoints, hardware, mixing, params, posthoc, tasks
+from icelib import batches, checkpoints, hardware, mixing, params, posthoc, tasks, traces
 from icelib.captions import SCRATCH
 from icelib.cells import by_block
 from icelib.methods import METHODS
@@ -76,18 +76,13 @@ def runs(scale):
 
 
 def features(run):
-    """Compute z = Z(x) of a trained run (params.Run) for all known test images and for near outliers: Features.
-
-    The outliers play CIFAR-100; where none do, they are the first set that is in no mean, or the first of all.
-    """
-    task = params.task(run.scale, run.known)
-    ranks = {name: (part.plays != "CIFAR100", name in task.mean_over) for name, part in task.outliers.items()}
+    """Compute z = Z(x) of a trained run (params.Run) for all known test images and the nearest outliers: Features."""
+    near = traces.nearest_set(params.task(run.scale, run.known))
     model, _ = checkpoints.load(run, hardware.device())
     data, about = tasks.load(run.scale, run.known, "test")
-    shown = {name: data[name] for name in ("known", min(ranks, key=ranks.get))}
-    z = [batches.predict(model, images, posthoc.PRECISION, features=True) for images in shown.values()]
+    z = [batches.predict(model, data[name], posthoc.PRECISION, features=True) for name in ("known", near)]
     known, outlier = (part.double().cpu().numpy() for part in z)
-    return Features(known, data["labels"].numpy(), outlier, about["classes"], list(shown)[1])
+    return Features(known, data["labels"].numpy(), outlier, about["classes"], near)
 
 
 def place(found):
@@ -204,6 +199,7 @@ def figure(places, table):
     """
     limit = 1.05 * max((np.abs(x).max() for found in places.values() if found for x in found[:3:2]), default=1)
     drawn, axes = plt.subplots(2, 2, figsize=(7, 8), layout="constrained")
+    drawn.get_layout_engine().set(hspace=0.06)  # else titles touch the numbers above them
     legend = [], []
     for ax, (method, found) in zip(axes.flat, places.items(), strict=True):
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")

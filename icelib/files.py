@@ -67,6 +67,18 @@ def write_json(path, value):
     write_bytes(path, (text + "\n").encode())
 
 
+def read_json(path):
+    """Read a JSON file; raise ValueError with its name if it is missing or not readable."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
+    except ValueError as error:
+        raise ValueError(
+            f"{paths.relative(path)} is not readable JSON: {error}; remove it and run `dvc repro`"
+        ) from None
+
+
 def sha256(array):
     """Return the SHA-256 hexadecimal digest of an array's bytes in C order."""
     return hashlib.sha256(memoryview(array).cast("B")).hexdigest()

@@ -30,11 +30,10 @@ def nearest_set(task):
     Returns
     -------
     str
-        The first set over which Table 2 does not average (CIFAR-100 and what plays its part), or
-        the first of all.
+        The set that plays CIFAR-100, as in the paper's Figures 4 and 5; else the first one over
+        which Table 2 does not average, or the first of all.
     """
-    near = [name for name in task.outliers if name not in task.mean_over]
-    return next(iter([*near, *task.outliers]))
+    return min(task.outliers, key=lambda name: (task.outliers[name].plays != "CIFAR100", name in task.mean_over))
 
 
 def trace(run):
@@ -66,7 +65,7 @@ def trace(run):
             kept |= {f"validation/{name}": x for name, x in _logits(model, held_out).items()}
         # last, since it changes the network's batch statistics
         epochs.append(entry | {"contradiction": _contradiction(run, model, parts["train"])})
-    origin = {"run": run.name, "near": near, "environment": about["environment"]}
+    origin = {"run": run.name, "digest": run.digest, "near": near, "environment": about["environment"]}
     kept |= {"labels": labels[0], "validation/labels": labels[1]}
     tensors.save(paths.logits(run), kept, about | {"near": near})
     write_json(paths.trace(run), origin | {"likelihood": likelihood, "epochs": epochs})
@@ -86,15 +85,16 @@ def _logits(model, features):
 
 
 def _contradiction(run, model, train):
-    """Means over batches and their standard deviations; None for a measure that is not defined."""
+    """Means and deviations over the batches in which a measure is defined, and their share; None if there is none."""
     method = METHODS[run.method]
     if not method.outliers:
         return None
     batch = (run.schedule.known_batch, run.schedule.outlier_batch)
     found = contradiction.measure(model, method, run.loss, train, batch, BATCHES, run.seed)
     values = {name: np.array([step[name] for step in found]) for name in found[0]}
+    values = {name: x[~np.isnan(x)] for name, x in values.items()}
     return {
-        name: None if np.isnan(x).any() else {"mean": float(x.mean()), "std": float(x.std(ddof=1))}
+        name: {"mean": float(x.mean()), "std": float(x.std()), "defined": len(x) / BATCHES} if len(x) else None
         for name, x in values.items()
     }
 

@@ -135,7 +135,7 @@ class Project:
 
     def call(self, *command, cwd=None, check=True):
         process = self.start(*command, cwd=cwd)
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=1200)
         assert not check or process.returncode == 0, output
         return process.returncode, output
 

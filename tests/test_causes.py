@@ -12,6 +12,7 @@ from icelib import (
     causes,
     causes_figures,
     causes_verdicts,
+    confidence,
     contradiction,
     heads,
     losses,
@@ -252,3 +253,72 @@ def test_known_sets_are_not_pooled_as_if_they_were_seeds(inside):
     values["known"], values["runs"]["few"]["known"] = ["few", "other"], ["few", "other"]
     inside.params = values
     assert {run.known for run in causes.traced("tiny")} == {"few"}
+
+
+def test_files_of_other_parameters_are_refused(traced):
+    values = traced.params
+    values["tiny"]["train"]["ice"]["weight"] = 0.9
+    traced.params = values
+    message = "few-wideresnet-scratch-ice-0.{} was made with other parameters than params.yaml has; run `dvc repro`"
+    with pytest.raises(ValueError, match=message.format("json")):
+        causes.load("tiny")
+    with pytest.raises(ValueError, match=message.format("safetensors")):
+        confidence.load("tiny")
+
+
+def test_a_truncated_trace_is_named(traced):
+    path = paths.trace(params.run(*RUN, "plain", 0))
+    path.write_text(path.read_text()[:200])
+    with pytest.raises(
+        ValueError, match=r"few-wideresnet-scratch-plain-0.json is not readable JSON: .* run `dvc repro`"
+    ):
+        causes.load("tiny")
+
+
+def test_batches_without_an_auxiliary_gradient_are_left_out_of_a_cosine(inside, monkeypatch):
+    """Where every known sample is within Energy's margins, there is no gradient to compare."""
+    steps = [
+        {"features": 0.2, "raised": 0.0},
+        {"features": float("nan"), "raised": 0.5},
+        {"features": 0.4, "raised": 0.1},
+    ]
+    monkeypatch.setattr(contradiction, "measure", lambda *arguments: steps)
+    monkeypatch.setattr(traces, "BATCHES", 3)
+    found = traces._contradiction(params.run(*RUN, "ice", 0), None, None)
+    assert found["features"] == {"mean": pytest.approx(0.3), "std": pytest.approx(0.1), "defined": pytest.approx(2 / 3)}
+    assert found["raised"]["mean"] == pytest.approx(0.2)
+    steps[:] = [{"features": float("nan")}] * 3
+    assert traces._contradiction(params.run(*RUN, "ice", 0), None, None) == {"features": None}
+
+
+def a_trace(method, backbone, centre, overlap):
+    """A trace of two epochs with what the verdicts read."""
+    names = (*causes.SHARES, *causes.COSINES, "ratio")
+    entry = {name: {"mean": 0.0, "std": 0.0} for name in names} | {"backbone": {"mean": backbone, "std": 0.0}}
+    measures = {"overlap": {"near": overlap, "auxiliary": overlap}, "centrality": {"near": centre, "auxiliary": centre}}
+    epochs = [{"epoch": i, "contradiction": None if method == "plain" else entry, **measures} for i in (0, 1)]
+    shares = dict.fromkeys(("score_wrong", "likelihood_wrong", "both_wrong"), 0.1)
+    return [{"near": "near", "epochs": epochs, "likelihood": {"near": shares, "far": shares}}]
+
+
+@pytest.mark.parametrize(
+    ("oe", "expected"),
+    [
+        ((0.5, 0.6), ("and than after plain training on both kinds", "Agrees.", "agrees")),
+        ((0.95, 0.1), ("on no kind of outlier", "Does not agree.", "does not agree")),
+    ],
+)
+def test_shift_is_told_against_plain_training(oe, expected):
+    found = {
+        "plain": a_trace("plain", 0, 0.9, 0.3), "oe": a_trace("oe", 0, *oe), "ice": a_trace("ice", 0, 1.4, 0.1),
+    }  # fmt: skip
+    inward, verdict, mixing_verdict = expected
+    text = causes_verdicts.shift(found)
+    assert inward in text and verdict in text and f"not under ICE: {mixing_verdict}." in text
+
+
+def test_an_undefined_cosine_is_left_out_of_the_verdict():
+    found = {method: a_trace(method, 0.1, 1, 0.1) for method in ("oe", "energy", "ice")}
+    found["energy"][0]["epochs"][1]["contradiction"]["backbone"] = None
+    text = causes_verdicts.contradiction(found)
+    assert "nan" not in text and "mean cosine is OE +0.10, ICE +0.10" in text

@@ -94,7 +94,7 @@ def test_again_nothing_runs(finished):
 
 def test_results_are_the_same_bytes_when_trained_anew(finished):
     before = finished.bytes("figures/**/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*")
-    again = ["train_few@tiny-few-wideresnet-scratch-ice-0", "toy", *sorted(PER_SCALE), *NOTEBOOKS]
+    again = ["train_few@tiny-few-wideresnet-scratch-ice-0", *sorted(PER_SCALE), *NOTEBOOKS]
     assert repro(finished, "--force", "--single-item", *again)[0] == again
     assert (
         finished.bytes("figures/**/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*") == before
@@ -186,6 +186,7 @@ def test_a_notebook_that_raises_is_no_report(ready):
 
 def test_the_notebooks_run_from_their_own_folder_in_any_order(finished, tmp_path):
     """As in JupyterLab, whose kernels start in notebooks/, from the last to the first, with nobody at the sliders."""
+    before = finished.bytes("figures/**/*")
     shutil.rmtree(finished.root / "figures")
     values = finished.params
     values["tiny"]["train"]["ice"]["weight"] = 0.1
@@ -209,3 +210,4 @@ def test_the_notebooks_run_from_their_own_folder_in_any_order(finished, tmp_path
         command = ["nbconvert", "--to", "notebook", "--execute", path.name, "--output-dir", str(tmp_path)]
         finished.call(sys.executable, "-m", "jupyter", *command, cwd=path.parent)
         assert figure is None or (finished.root / "figures" / figure).exists()
+    assert finished.bytes("figures/**/*") == before, "to the byte what papermill's execution made"
