@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from icelib import captions, latex, metrics, params, paths, plots, rendering, results, tables, verdicts
+from icelib.files import write_json
 
 NAMES = ("table1", "table2", "table3", "extended")
 MADE = {"plain": 0.7, "oe": 0.8, "energy": 0.85, "ice": 0.9}
@@ -282,9 +283,12 @@ def test_captions_state_counts_networks_and_hardware_of_each_block(written):
     assert about.told() == [
         "CIFAR10's part is played by digits 0 to 5 (300 test images); detection is averaged over "
         "digits-89 (100, beside SVHN), gaussian (101), and not over near_7 (102, beside CIFAR100).",
-        "CIFAR10: WideResNet-10-1, 1 epochs of fine-tuning the plain network, seeds 0; cpu, 1 threads, float32, torch 2.",
-        "CIFAR10: WideResNet-10-1, 2 epochs from scratch, seeds 0; cpu, 1 threads, float32, torch 2.",
-        "CIFAR10: DenseNet-7-4, 2 epochs from scratch, seeds 0; GPU, 1 threads, float32, torch 2.",
+        "CIFAR10: WideResNet-10-1, 1 epochs of fine-tuning the plain network, seeds 0, "
+        "runs few-wideresnet-finetune-{oe,energy,ice}-0; cpu, 1 threads, float32, torch 2.",
+        "CIFAR10: WideResNet-10-1, 2 epochs from scratch, seeds 0, "
+        "runs few-wideresnet-scratch-{oe,energy,ice}-0; cpu, 1 threads, float32, torch 2.",
+        "CIFAR10: DenseNet-7-4, 2 epochs from scratch, seeds 0, "
+        "runs few-densenet-scratch-ice-0; GPU, 1 threads, float32, torch 2.",
     ]
     for part in ("bootstrap", "standard deviation over seeds", "Outlier-positive", "Bold"):
         assert part in about.legend
@@ -376,11 +380,11 @@ def test_figures_and_tables_are_the_same_bytes_each_time(written):
     for _ in range(2):
         made = {name: {"tiny": getattr(tables, name)("tiny")} for name in NAMES}
         plots.style()
-        plots.save(plots.figure1(made["table2"]), "fig1")
+        plots.save(plots.figure1(made["table2"]), "fig1", captions.FIGURE1, "small print")
         for name in NAMES:
             getattr(rendering, f"write_{name}")(made[name])
         found.append(written.bytes("figures/*"))
-    assert found[0] == found[1] and len(found[0]) == 2 + 3 * len(NAMES)
+    assert found[0] == found[1] and len(found[0]) == 3 + 3 * len(NAMES)
     read = {name: len(pd.read_csv(paths.FIGURES / f"{name}.csv")) for name in ("table1", "table2", "table3")}
     assert read == {"table1": 540, "table2": 15 * 4 * 2, "table3": 5 * 4 * 2}
     assert len(pd.read_csv(paths.FIGURES / "table2_extended.csv")) == 12 * 2 * 3 * 2
@@ -429,3 +433,29 @@ def test_metrics_of_a_run_come_from_its_score_file(inside):
     )
     assert result["accuracy"]["value"] == pytest.approx(0.5)
     assert result["images"] == {"known": 60, "digits-89": 50, "gaussian": 40}
+
+
+def test_small_print_names_scale_task_runs_and_hardware(written):
+    runs = [run for run in captions.runs_of_figure1() if run.protocol == "scratch"]
+    for run in runs:
+        write_json(paths.history(run), {"environment": results.load(run)["environment"]})
+    text = captions.small_print(*runs)
+    assert text.startswith(
+        "tiny scale, few: digits 0 to 5. Runs (the last number is the seed): few-wideresnet-scratch-{"
+    )
+    assert text.endswith("-0. cpu, 1 threads, float32, torch 2.")
+    paths.history(runs[0]).unlink()
+    with pytest.raises(ValueError, match=r"results/history/tiny/.*.json is missing; `dvc repro` makes it"):
+        captions.small_print(*runs)
+    assert captions.small_print() == "No run is declared."
+
+
+def test_small_print_and_legend_do_not_overlap(written):
+    """The saved picture grows downwards for the small print; the legend must stay where it was."""
+    drawn = plots.figure1({"tiny": tables.table2("tiny")})
+    drawn.draw_without_rendering()
+    before = drawn.legends[0].get_window_extent().y0
+    plots.save(drawn, "fig1", captions.FIGURE1, "small print " * 30)
+    renderer = drawn.canvas.get_renderer()
+    legend, note = drawn.legends[0].get_window_extent(renderer), drawn.texts[-1].get_window_extent(renderer)
+    assert note.y1 < legend.y0 and legend.y0 == pytest.approx(before, abs=2)
