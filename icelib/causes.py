@@ -1,4 +1,4 @@
-"""The paper's three causes of incompatibility, as measured by `icelib.traces`: tables and verdicts."""
+"""The paper's three causes of incompatibility, as measured by `icelib.traces`: what was found, as tables and by epoch."""
 
 import numpy as np
 import pandas as pd

@@ -4,17 +4,17 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from icelib import calibration, params, paths, tensors
+from icelib import calibration, params, paths, scores, tensors
 from icelib.causes import traced
 from icelib.methods import METHODS
 
 # What a method says directly of the probability that an image is known, from its logits.
 DIRECT = {
-    "plain": ("MSP", lambda logits: logits.double().softmax(1).max(1).values),
-    "oe": ("MSP", lambda logits: logits.double().softmax(1).max(1).values),
-    "bce": ("max σ(f)", lambda logits: logits.double().max(1).values.sigmoid()),
-    "ice": ("exp max h", lambda logits: logits.double().max(1).values.exp()),
-    "ice_minus": ("exp max h", lambda logits: logits.double().max(1).values.exp()),
+    "plain": ("MSP", scores.max_softmax),
+    "oe": ("MSP", scores.max_softmax),
+    "bce": ("max σ(f)", lambda logits: scores.max_logit(logits).sigmoid()),
+    "ice": ("exp max h", lambda logits: scores.max_likelihood(logits).exp()),
+    "ice_minus": ("exp max h", lambda logits: scores.max_likelihood(logits).exp()),
 }
 
 
