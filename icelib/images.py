@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from icelib import paths
+from icelib.photographs import decode, shrink
 
 
 def read_own(path):
@@ -50,16 +51,14 @@ def read_npz(path):
 
 def _read_folder(folder):
     from torchvision.datasets.folder import IMG_EXTENSIONS  # slow to import
-    from torchvision.transforms import v2
 
-    shrink = v2.Compose([v2.Resize(32, antialias=True), v2.CenterCrop(32)])
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
     if not files:
         raise ValueError(f"{folder} holds no images ({', '.join(IMG_EXTENSIONS)})")
     images = []
     for path in files:
         try:
-            images.append(np.asarray(shrink(Image.open(path).convert("RGB"))))
+            images.append(decode(path, shrink))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(f"{path} is not a readable image: {error}") from error
     names = [path.relative_to(folder).parts[0] for path in files]

@@ -1,17 +1,22 @@
 """Where published archives come from: the folder of downloads, the official host, a registry."""
 
 import hashlib
+import os
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import pooch
+import requests
+from tqdm import tqdm
 
 from icelib import paths
 from icelib.errors import SourceError
-from icelib.files import replacing
+
+ATTEMPTS = 5  # after connections that broke, each going on where the one before ended
+TIMEOUT = 30  # seconds without an answer
 
 
 class Web(NamedTuple):
@@ -25,8 +30,46 @@ class Web(NamedTuple):
         return self.url.rsplit("/", 1)[-1]
 
     def fetch(self, destination):
-        downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
-        downloader(self.url, str(destination), None)
+        """Download to `destination`; what is there already is taken as the file's beginning."""
+        for _ in range(ATTEMPTS):
+            before = _size(destination)
+            try:
+                return self._go_on(destination)
+            except OSError as error:  # requests' errors are OSErrors
+                failure = error
+            if _size(destination) <= before:
+                break  # nothing came: another attempt would hardly fare better
+        kept = _size(destination)
+        note = f"; {kept:,} bytes are kept, and the same command goes on from there" if kept else ""
+        raise OSError(f"{_first_line(failure)}{note}") from failure
+
+    def _go_on(self, destination):
+        start = _size(destination)
+        headers = {"Accept-Encoding": "identity"}  # the bytes as they are stored, which a range counts
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        with requests.get(self.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            if start and response.status_code == requests.codes.requested_range_not_satisfiable:
+                return  # nothing lies beyond: whether the file is whole and right, its checksum tells
+            response.raise_for_status()
+            if response.status_code == requests.codes.partial_content:
+                found = response.headers.get("Content-Range", "")
+                if not re.match(rf"bytes {start}-", found):
+                    raise OSError(f"asked for bytes from {start}, the answer is {found!r}")
+            else:
+                start = 0  # the server sends the whole file
+            length = response.headers.get("Content-Length")
+            total = start + int(length) if length else None
+            with (
+                open(destination, "r+b" if start else "wb") as file,
+                tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=self.filename) as bar,
+            ):
+                file.seek(start)
+                for piece in response.iter_content(1 << 20):
+                    file.write(piece)
+                    bar.update(len(piece))
+        if total is not None and _size(destination) < total:
+            raise OSError(f"the connection ended after {_size(destination):,} of {total:,} bytes")
 
     def __str__(self):
         return self.url
@@ -72,7 +115,8 @@ def archive(sources):
     """Return the path of the first source's archive that is at hand or can be fetched.
 
     An archive already in ``data/downloads`` is used if its checksum is right; nothing else is
-    ever accepted. A download appears there only once it is complete and verified.
+    ever accepted. A download appears there only once it is complete and verified; until then it
+    is ``NAME.part``, from which an interrupted download goes on.
 
     Parameters
     ----------
@@ -87,7 +131,7 @@ def archive(sources):
     Raises
     ------
     SourceError
-        Lists each source with the reason why it failed, and the folder for files put by hand.
+        Lists each source with the reason why it failed, and says which file to put where by hand.
     """
     reasons = []
     for source in sources:
@@ -105,28 +149,44 @@ def archive(sources):
             continue  # a file that someone put there is never overwritten
         print(f"fetching {source}", flush=True)
         try:
-            with replacing(path) as temporary:
-                source.fetch(temporary)
-                found = _digest(temporary, source.digest)
-                if found != source.digest:
-                    raise SourceError(
-                        f"checksum {found}, expected {source.digest}; the download is incomplete or altered"
-                    )
+            _download(source, path)
             return path, source
-        except (OSError, SourceError) as error:  # requests' errors are OSErrors
+        except (OSError, SourceError) as error:
             reasons.append(f"{source}: {_first_line(error)}")
     names = " or ".join(source.filename for source in sources)
     raise SourceError(
         "no source could be used:\n  - "
         + "\n  - ".join(reasons)
-        + f"\nTo go on by hand, put {names} into {paths.DOWNLOADS}"
+        + f"\nTo go on by hand, put {names} into {paths.DOWNLOADS}; expected are\n  - "
+        + "\n  - ".join(f"{source.filename} from {source}, {source.digest}" for source in sources)
     )
+
+
+def _download(source, path):
+    """Fetch `path`, from where an earlier attempt ended, and check it before it gets its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    resumed = part.exists()
+    source.fetch(part)
+    found = _digest(part, source.digest)
+    if found != source.digest:
+        part.unlink()  # a damaged beginning must not be gone on from for ever
+        if resumed:
+            return _download(source, path)
+        raise SourceError(f"checksum {found}, expected {source.digest}; the download is incomplete or altered")
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
 
 
 def _digest(path, like):
     algorithm = like.split(":")[0]
     with open(path, "rb") as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+def _size(path):
+    return path.stat().st_size if path.exists() else 0
 
 
 def _first_line(error):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from icelib import data, paths, readers, sources, synthetic
+from icelib import catalog, data, paths, readers, sources, synthetic
 from icelib import images as image_files
 from icelib.errors import SourceError
 from icelib.sources import Npm, Web, archive
@@ -167,7 +167,7 @@ def test_unreachable_web_source_is_a_reason(root):
 
 
 def test_wrong_images_are_refused(root, monkeypatch):
-    record = data.DataSet("t", "terms", lambda: {"test": (images(3), None)}, sha256={"test": "0" * 64})
+    record = catalog.DataSet("t", "terms", "as it is", lambda: {"test": (images(3), None)}, sha256={"test": "0" * 64})
     monkeypatch.setitem(data.DATASETS, "wrong", record)
     with pytest.raises(SourceError, match="wrong: the test images have SHA-256 .*, expected 000"):
         data.prepare("wrong")
@@ -177,7 +177,9 @@ def test_wrong_images_are_refused(root, monkeypatch):
 def test_archive_with_missing_members_is_refused(root, monkeypatch):
     tar(paths.DOWNLOADS / "c.tgz", {"package/nothing": b""})
     digest = "md5:" + hashlib.md5((paths.DOWNLOADS / "c.tgz").read_bytes()).hexdigest()
-    record = data.DataSet("t", "terms", readers.read_cifar10, ((Web("https://example.org/c.tgz", digest),),))
+    record = catalog.DataSet(
+        "t", "terms", "as it is", readers.read_cifar10, ((Web("https://example.org/c.tgz", digest),),)
+    )
     monkeypatch.setitem(data.DATASETS, "odd", record)
     with pytest.raises(SourceError, match="odd: .*c.tgz.* cannot be decoded"):
         data.prepare("odd")

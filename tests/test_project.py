@@ -128,7 +128,7 @@ def test_stages_of_one_kind_differ_in_their_runs_alone():
 def test_stages_depend_on_the_modules_that_they_import():
     """A module that a stage's code imports, directly or not, and that holds mathematics is a dependency."""
     plumbing = {"errors", "files", "params", "paths", "schema", "tasks", "tensors", "data", "images", "sources"}
-    plumbing |= {"readers", "synthetic", "notebooks", "declaration"}
+    plumbing |= {"catalog", "photographs", "pickles", "readers", "synthetic", "notebooks", "declaration"}
 
     def imported(module, seen=()):
         text = (SOURCE / "icelib" / f"{module}.py").read_text()
