@@ -3,23 +3,20 @@
 import io
 import pickle
 
-import numpy as np
-
-# What a pickled array of bytes needs; the module moved in numpy 2.
-_ARRAYS = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+# All that a pickled array needs; the module of `_reconstruct` moved in numpy 2.
+ALLOWED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
 }
-_RECONSTRUCT = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
 
 
 class _Arrays(pickle.Unpickler):
     def find_class(self, module, name):
-        if (module, name) in _RECONSTRUCT:
-            return super().find_class(module, name)  # either name is known to numpy 2
-        if (module, name) in _ARRAYS:
-            return _ARRAYS[module, name]
-        raise ValueError(f"the pickle asks for {module}.{name}; only numpy arrays and plain values are read")
+        if (module, name) not in ALLOWED:
+            raise ValueError(f"the pickle asks for {module}.{name}; only numpy arrays and plain values are read")
+        return super().find_class(module, name)
 
 
 def load(content):

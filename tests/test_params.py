@@ -1,11 +1,12 @@
 """Bad parameters: one readable error that names the key, the value and what was expected."""
 
 import copy
+import re
 
 import pytest
 import yaml
 
-from icelib import params, paths, sweeps
+from icelib import catalog, params, paths, sweeps
 from tests.conftest import SOURCE, tiny_params
 
 
@@ -31,6 +32,26 @@ def write(tmp_path, monkeypatch):
 def test_the_projects_own_parameters_are_valid():
     loaded = params.load(SOURCE / "params.yaml")
     assert loaded.scales and set(loaded.scales) <= set(loaded.blocks)
+
+
+def test_the_papers_scale_needs_the_two_lines_that_its_comments_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    text = (SOURCE / "params.yaml").read_text()
+    values = yaml.safe_load(text) | {"scales": ["paper"]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(
+        ValueError, match="paper uses data sets that are in neither datasets nor .*: random300k, cifar100"
+    ):
+        params.load(tmp_path / "params.yaml")
+    (listed,) = re.findall(r"block `paper` are\n# +(\[.*\])", text)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values | {"datasets": yaml.safe_load(listed)}))
+    assert params.load(tmp_path / "params.yaml").scales == ["paper"]
+    assert set(yaml.safe_load(listed)) <= set(catalog.DATASETS)
+    for task in values["paper"]["known"].values():
+        part = task["known"] | task["outliers"] | {"auxiliary": task["auxiliary"]}
+        for wanted in part.values():
+            splits = catalog.DATASETS[wanted["set"]].images
+            assert wanted["split"] in splits if "split" in wanted else len(splits) == 1
 
 
 def test_two_tasks_of_one_part_are_refused(write):
@@ -147,6 +168,12 @@ SCHEDULE = ("tiny", "protocols", "scratch")
         (("runs", "few", "methods"), ["ice", "ice"], r"yaml: runs.few declare few-wideresnet-ice twice"),
         (("runs", "few", "methods"), ["ice"], r"runs.finetune needs the plain run of few-wideresnet; add plain"),
         (("seeds",), ["0", "0"], r"seeds names '0' twice"),
+        (
+            ("datasets",),
+            [],
+            r"yaml: tiny uses data sets that are in neither datasets nor own_datasets: gaussian; "
+            r"all it uses: \[digits-train, digits-test, gaussian\]",
+        ),
         (("sweeps",), ["ice-wieght"], r"sweeps names 'ice-wieght', unknown to tiny \(did you mean 'ice-weight'"),
         (("tiny", "known", "few", "mean_over"), ["gaussian", "gaussian"], r"mean_over names 'gaussian' twice"),
         (
