@@ -1,8 +1,9 @@
 """The data sets that the project can obtain: where from, on what terms, how they are prepared.
 
 Checksums of archives are those of their publishers or of the loaders in torchvision and pytorch-ood,
-whose addresses are used too; iSUN's is that of a third party's loader (edadaltocg/detectors), since
-its publishers name none. The SHA-256 of the decoded images is known for sets that were fetched here.
+whose addresses are used too. iSUN's publishers name none: its checksum is that of a third party's
+loader (edadaltocg/detectors), which agrees with pytorch-ood on both LSUN archives. The SHA-256 of the
+decoded images is known for the sets that were fetched here.
 """
 
 from collections.abc import Callable
