@@ -128,12 +128,13 @@ def accuracy_score(labels, predicted):
 def _counts(known, outlier):
     """Numbers of known samples and of outliers at each distinct score, from the highest down."""
     known, outlier = _checked(known, "known"), _checked(outlier, "outlier")
-    both = np.concatenate([known, outlier])
-    order = np.argsort(-both)
-    ordered = both[order]
+    ordered = np.sort(np.concatenate([known, outlier]))  # values alone sort several times as fast as their order
     first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))  # of each group of ties
-    n = np.add.reduceat((order < len(known)).astype(np.int64), first)
-    m = np.diff(np.append(first, len(both))) - n
+    both = np.diff(np.append(first, len(ordered)))
+    fewer = min(known, outlier, key=len)  # only these are looked up
+    counts = np.bincount(np.searchsorted(ordered[first], fewer), minlength=len(first))
+    n, m = (counts, both - counts) if fewer is known else (both - counts, counts)
+    n, m = np.ascontiguousarray(n[::-1]), np.ascontiguousarray(m[::-1])
     return n, m
 
 
