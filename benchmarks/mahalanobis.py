@@ -85,7 +85,9 @@ def main(arguments=None):
     print(f"  pytorch-ood           {row['seconds']['pytorch-ood']:.3f} s")
     for name, ratio in row["times_as_fast"].items():
         difference = row["largest_relative_difference"][name]
-        print(f"  head, {name:9} {row['seconds'][name]:11.3f} s, {ratio:.0f} times as fast, differs by {difference:.0e}")
+        print(
+            f"  head, {name:9} {row['seconds'][name]:11.3f} s, {ratio:.0f} times as fast, differs by {difference:.0e}"
+        )
     if options.out:
         size = {name: getattr(options, name) for name in ("samples", "features", "classes")}
         environment = hardware.describe(torch.device("cpu"), torch.float32)
