@@ -1,10 +1,11 @@
 """The top of params.yaml: which runs and sweeps there are to be, at which scales, with which seeds."""
 
 import itertools
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from icelib.acceleration import KINDS
 from icelib.schema import Scale, Strict, hint, unique
 
 
@@ -28,6 +29,7 @@ class Groups(Strict):
 class Params(Strict):
     """The whole of params.yaml; scales are checked when they are used."""
 
+    acceleration: Literal[KINDS] = "auto"  # how networks are computed on a GPU, see icelib.acceleration
     scales: list[str]
     seeds: Annotated[list[str], Field(min_length=1)]
     known: list[str]  # tasks to make

@@ -9,11 +9,11 @@ import torch
 from tqdm import tqdm as standard_tqdm
 from tqdm.auto import tqdm
 
-from icelib import batches, hardware, heads, models
-from icelib.errors import DivergedError
+from icelib import acceleration, batches, hardware, heads, models
+from icelib.errors import DivergedError, StoppedError
 from icelib.methods import METHODS
 
-CHECK_EVERY = 25  # steps between looks at the losses, which make the host wait for the device
+CHECK_EVERY = 25  # steps between looks at the losses on a CPU; a GPU would have to wait for each
 
 
 class Engine:
@@ -32,15 +32,19 @@ class Engine:
     device : torch.device
     parent : Classifier, optional
         The plain network that a fine-tuned one starts from.
+    wish : {"auto", "none", "compile", "graphs"}
+        How to compute the network, see `acceleration.choose`.
     """
 
-    def __init__(self, run, data, classes, device, parent=None):
+    def __init__(self, run, data, classes, device, parent=None, wish="auto"):
         self.run, self.device = run, device
+        self.stopping = False  # set from outside: end after the step at hand
+        hardware.configure(device)
         self.method = METHODS[run.method]
         self.precision = hardware.choose_precision(run.schedule.precision, device)
-        self.known = batches.Images(data["known"], device)
+        self.known = batches.hold(data["known"], device)
         self.labels = data["labels"].to(device)
-        self.outliers = batches.Images(data["outliers"], device) if self.method.outliers else None
+        self.outliers = batches.hold(data["outliers"], device) if self.method.outliers else None
         self.known_batch = min(run.schedule.known_batch, len(self.known))
         self.steps = len(self.known) // self.known_batch
         self.images_per_epoch = self.steps * (self.known_batch + (run.schedule.outlier_batch if self.outliers else 0))
@@ -50,6 +54,11 @@ class Engine:
         if parent is not None:
             self._start_from(parent, data)
         self.optimizer = self._optimizer()
+        size = self.known_batch + (run.schedule.outlier_batch if self.outliers else 0)
+        kind = acceleration.choose(wish, device, self.model.backbone)
+        example = torch.zeros(size if kind != "none" else 0, 3, 32, 32, device=device)
+        example = example.to(memory_format=torch.channels_last)
+        self.forward, self.acceleration = acceleration.accelerated(self.model, kind, example, self.precision)
 
     def _start_from(self, parent, data):
         """Take over the plain network's backbone, and its head or an estimate from its features."""
@@ -72,10 +81,21 @@ class Engine:
             momentum=schedule.momentum,
             weight_decay=schedule.weight_decay,
             nesterov=schedule.momentum > 0,
+            fused=self.device.type == "cuda",
         )
 
     def epoch(self, number):
-        """Train for one epoch (numbered from 0); return the mean of each loss term."""
+        """Train for one epoch (numbered from 0); return the mean of each loss term.
+
+        On a GPU the host waits for the device at the end of the epoch only.
+
+        Raises
+        ------
+        DivergedError
+            At a loss that is not finite.
+        StoppedError
+            After the step at which `stopping` was set.
+        """
         generator = torch.Generator(self.device).manual_seed(_mix(self.run.seed, number))
         torch.manual_seed(_mix(self.run.seed, number) + 1)  # of dropout
         schedule = self.run.schedule
@@ -91,9 +111,15 @@ class Engine:
                 names = list(terms)
                 seen.append(torch.stack(list(terms.values())))
                 bar.update()
-                if (step + 1) % CHECK_EVERY == 0 or step + 1 == self.steps:
-                    self._check(number, step, names, seen)
+                looks = self.device.type == "cpu" and (step + 1) % CHECK_EVERY == 0
+                if looks or step + 1 == self.steps:
+                    self._check(number, names, seen)
                     bar.set_postfix_str(f"loss {seen[-1].sum():.3f}", refresh=False)
+                if self.stopping:
+                    raise StoppedError(
+                        f"run {self.run.name} was told to stop: it ended after step {step + 1} of {self.steps} of "
+                        f"epoch {number + 1}; the same command goes on from the end of epoch {number}"
+                    )
         return dict(zip(names, torch.stack(seen).mean(0).tolist(), strict=True))
 
     def step(self, index, outlier_index, learning_rate, generator):
@@ -105,8 +131,9 @@ class Engine:
             x = torch.cat([x, self.outliers.augmented(outlier_index, generator)])
         x = models.normalize(x).to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            logits = self.model(x)
-        terms = self.method.loss(logits[: len(index)], self.labels[index], logits[len(index) :], **self.run.loss)
+            logits = self.forward(x)
+        labels = self.labels[index.to(self.device, non_blocking=True)]
+        terms = self.method.loss(logits[: len(index)], labels, logits[len(index) :], **self.run.loss)
         self.optimizer.zero_grad()
         sum(terms.values()).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.schedule.clip)
@@ -115,11 +142,10 @@ class Engine:
         self.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
 
-    def _check(self, number, step, names, seen):
-        recent = torch.stack(seen[-CHECK_EVERY:])  # (steps, terms)
-        bad = (~recent.isfinite()).any(1).nonzero()
+    def _check(self, number, names, seen):
+        bad = (~torch.stack(seen).isfinite()).any(1).nonzero()  # of (steps, terms)
         if len(bad):
-            first = len(seen) - len(recent) + int(bad[0])
+            first = int(bad[0])
             terms = ", ".join(f"{name} = {float(value):g}" for name, value in zip(names, seen[first], strict=True))
             raise DivergedError(
                 f"run {self.run.name}: loss is not finite at epoch {number + 1} of {self.run.schedule.epochs}, "

@@ -16,6 +16,13 @@ class BusyError(RuntimeError):
     """Another process is at work on the same run."""
 
 
+class StoppedError(RuntimeError):
+    """A training was told to stop, by SIGTERM, and can go on later."""
+
+
+STOPPED = 75  # exit status of a stopped training: EX_TEMPFAIL, "try again"
+
+
 @contextlib.contextmanager
 def readable_errors():
     """End the process with one message and status 1 where input or the machine is at fault."""

@@ -24,6 +24,18 @@ def choose_precision(wish, device):
     return torch.bfloat16 if native and torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
+def configure(device):
+    """State how float32 is computed on a GPU, whatever its defaults, and choose nothing by timing.
+
+    Matrix products of the head are exact to float32, since its squared distances need the digits;
+    convolutions, which run in bfloat16 or in float32 by choice, may use TF32 in the latter.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = False  # it would pick algorithms by timing them
+
+
 def describe(device, precision):
     """Return what besides the configuration may change the last digits of a result."""
     processor = f"{platform.machine()} CPU, {torch.backends.cpu.get_cpu_capability()}"

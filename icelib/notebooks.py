@@ -6,7 +6,9 @@ executes a notebook into a report.
 """
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import nbformat
 
 from icelib import paths
-from icelib.errors import readable_errors
+from icelib.errors import STOPPED, StoppedError, readable_errors
 from icelib.files import replacing, write_bytes
 
 
@@ -36,7 +38,8 @@ def run(notebook, report, parameters):
     Raises
     ------
     SystemExit
-        If a cell raised, with its error in one line; the notebook up to there goes to ``scratch/``.
+        If a cell raised, with its error in one line and status 1, or 75 if a training was told to
+        stop; the notebook up to there goes to ``scratch/``.
     """
     import papermill  # slow to import, and `code` needs none of it
     from traitlets.config import Config
@@ -50,13 +53,32 @@ def run(notebook, report, parameters):
     with tempfile.TemporaryDirectory(prefix="icelib-") as sockets:
         config = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
         try:
-            papermill.execute_notebook(notebook, failed, parameters, config=config, **options)
+            with _sigterm_goes_to_kernels():
+                papermill.execute_notebook(notebook, failed, parameters, config=config, **options)
         except papermill.PapermillExecutionError as error:
-            sys.exit(f"error: {error.ename}: {error.evalue}\n(see {paths.relative(failed)})")
+            print(f"error: {error.ename}: {error.evalue}\n(see {paths.relative(failed)})", file=sys.stderr)
+            sys.exit(STOPPED if error.ename == StoppedError.__name__ else 1)
     executed = nbformat.read(failed, as_version=4)
     with replacing(report) as temporary:
         nbformat.write(scrub(executed), temporary)
     failed.unlink()
+
+
+@contextlib.contextmanager
+def _sigterm_goes_to_kernels():
+    """Pass SIGTERM on to the kernel, which runs in a session of its own and ends the training in order."""
+    import psutil
+
+    def forward(*_):
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()
+
+    before = signal.signal(signal.SIGTERM, forward)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def scrub(notebook):

@@ -3,13 +3,15 @@
 import contextlib
 import hashlib
 import shutil
+import signal
 import sys
+import threading
 import time
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from icelib import batches, checkpoints, hardware, metrics, paths, tasks, tensors
+from icelib import batches, checkpoints, hardware, metrics, params, paths, tasks, tensors
 from icelib.engine import Engine
 from icelib.errors import BusyError
 from icelib.files import write_json
@@ -45,6 +47,8 @@ def train(run, keep=True):
     ------
     DivergedError
         At a loss that is not finite; names epoch, step and terms.
+    StoppedError
+        After the step at hand, if the process gets SIGTERM; at most one epoch is lost.
     ValueError
         If data are missing or damaged.
     BusyError
@@ -55,9 +59,10 @@ def train(run, keep=True):
         train_data, task = tasks.load(run.scale, run.known, "train")
         validation, held_out = tasks.load(run.scale, run.known, "validation")
         parent, grown = checkpoints.load(run.parent, device) if run.parent else (None, {"sha256": None})
-        engine = Engine(run, train_data, len(task["classes"]), device, parent)
+        validation = {name: tensor.to(device) for name, tensor in validation.items()}
+        engine = Engine(run, train_data, len(task["classes"]), device, parent, params.load().acceleration)
         origin = {
-            "environment": hardware.describe(device, engine.precision),
+            "environment": hardware.describe(device, engine.precision) | {"acceleration": engine.acceleration},
             "data": {"train": task["sha256"], "validation": held_out["sha256"]},
             "parent": grown["sha256"],
             "code": _code_digest(),
@@ -69,7 +74,8 @@ def train(run, keep=True):
             _snapshot(engine, run, 0, about)
         while len(history) < run.schedule.epochs:
             started = time.perf_counter()
-            terms = engine.epoch(len(history))
+            with _stopped_by_sigterm(engine):
+                terms = engine.epoch(len(history))
             seconds = time.perf_counter() - started
             history.append(
                 {
@@ -86,7 +92,8 @@ def train(run, keep=True):
             tensors.save(state, engine.state(), {"history": history, "origin": origin})
         if keep:
             tensors.save(paths.checkpoint(run), engine.model.state_dict(), about)
-            shutil.rmtree(paths.snapshots(run), ignore_errors=True)
+            if paths.snapshots(run).exists():
+                shutil.rmtree(paths.snapshots(run))  # a move into a folder that is left would nest them
             shutil.move(_waiting(run), paths.snapshots(run))
             write_json(paths.history(run), {"run": run.name, **origin, "epochs": history})
             state.unlink()
@@ -117,7 +124,7 @@ def validate(model, run, data, precision):
     values = {name: score(x).cpu().numpy() for name, x in logits.items()}
     predicted = logits["known"].argmax(1).cpu()
     return {
-        "accuracy": metrics.accuracy_score(data["labels"], predicted),
+        "accuracy": metrics.accuracy_score(data["labels"].cpu(), predicted),
         "validation": {
             name: metrics.detection_metrics(values["known"], x) for name, x in values.items() if name != "known"
         },
@@ -127,7 +134,7 @@ def validate(model, run, data, precision):
 
 def _code_digest():
     """Hash of the modules that a network's weights depend on."""
-    modules = ("batches", "engine", "heads", "losses", "methods", "models", "scores")
+    modules = ("acceleration", "batches", "engine", "heads", "losses", "methods", "models", "scores")
     return hashlib.sha256(b"".join((paths.PACKAGE / f"{name}.py").read_bytes() for name in modules)).hexdigest()
 
 
@@ -163,6 +170,23 @@ def _resume(engine, run, state, origin, keep):
         return []
     engine.load_state(saved)
     return about["history"]
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm(engine):
+    """Let SIGTERM end the training after the step at hand; schedulers send it before they kill."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+
+    def stop(*_):
+        engine.stopping = True
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
