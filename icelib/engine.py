@@ -118,7 +118,7 @@ class Engine:
                 if self.stopping:
                     raise StoppedError(
                         f"run {self.run.name} was told to stop: it ended after step {step + 1} of {self.steps} of "
-                        f"epoch {number + 1}; the same command goes on from the end of epoch {number}"
+                        f"epoch {number + 1} of {schedule.epochs}; the same command goes on from the end of epoch {number}"
                     )
         return dict(zip(names, torch.stack(seen).mean(0).tolist(), strict=True))
 

@@ -72,24 +72,24 @@ def train(run, keep=True):
         history = _resume(engine, run, state, origin, keep)
         if keep and not history:
             _snapshot(engine, run, 0, about)
-        while len(history) < run.schedule.epochs:
-            started = time.perf_counter()
-            with _stopped_by_sigterm(engine):
+        with _stopped_by_sigterm(engine):
+            while len(history) < run.schedule.epochs:
+                started = time.perf_counter()
                 terms = engine.epoch(len(history))
-            seconds = time.perf_counter() - started
-            history.append(
-                {
-                    "epoch": len(history) + 1,
-                    "learning_rate": engine.optimizer.param_groups[0]["lr"],
-                    "loss": terms,
-                    **validate(engine.model, run, validation, engine.precision),
-                    "seconds": seconds,
-                    "images_per_second": engine.images_per_epoch / seconds,
-                }
-            )
-            if keep and len(history) in run.schedule.kept_epochs:
-                _snapshot(engine, run, len(history), about)
-            tensors.save(state, engine.state(), {"history": history, "origin": origin})
+                seconds = time.perf_counter() - started
+                history.append(
+                    {
+                        "epoch": len(history) + 1,
+                        "learning_rate": engine.optimizer.param_groups[0]["lr"],
+                        "loss": terms,
+                        **validate(engine.model, run, validation, engine.precision),
+                        "seconds": seconds,
+                        "images_per_second": engine.images_per_epoch / seconds,
+                    }
+                )
+                if keep and len(history) in run.schedule.kept_epochs:
+                    _snapshot(engine, run, len(history), about)
+                tensors.save(state, engine.state(), {"history": history, "origin": origin})
         if keep:
             tensors.save(paths.checkpoint(run), engine.model.state_dict(), about)
             if paths.snapshots(run).exists():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -250,15 +251,27 @@ def test_damaged_state_is_set_aside_and_training_starts_anew(inside, capsys):
     assert "damaged" in capsys.readouterr().err and state.with_suffix(".damaged").read_bytes() == content
 
 
+def notebook_arguments():
+    """Arguments to train ICE through the notebook, as the pipeline does."""
+    parts = dict(zip(("scale", "known", "network", "protocol", "method", "seed"), (*RUN, "ice", "0"), strict=True))
+    return ["run", "notebooks/02_training.ipynb", "reports/r.ipynb"] + [
+        x for item in parts.items() for x in ("-p", *item)
+    ]
+
+
+def wait_for_a_state(project):
+    """Wait until the first epoch is done."""
+    deadline = time.monotonic() + 120
+    while not list(project.root.glob(".resume/*/state.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def test_kill_9_in_mid_run_then_the_same_command(ready):
     """Through papermill, as the pipeline runs it; the whole process group is killed."""
     values = ready.params
     values["tiny"]["protocols"]["scratch"]["epochs"] = 8
     ready.params = values
-    parts = dict(zip(("scale", "known", "network", "protocol", "method", "seed"), (*RUN, "ice", "0"), strict=True))
-    arguments = ["run", "notebooks/02_training.ipynb", "reports/r.ipynb"] + [
-        x for item in parts.items() for x in ("-p", *item)
-    ]
+    arguments = notebook_arguments()
     checkpoint = ready.root / "checkpoints" / "tiny" / "few-wideresnet-scratch-ice-0.safetensors"
 
     ready.python("notebooks", *arguments)
@@ -266,9 +279,7 @@ def test_kill_9_in_mid_run_then_the_same_command(ready):
     checkpoint.unlink()
 
     process = ready.start(sys.executable, "-m", "icelib.notebooks", *arguments)
-    deadline = time.monotonic() + 120
-    while not list(ready.root.glob(".resume/*/state.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for_a_state(ready)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not checkpoint.exists()
@@ -277,6 +288,52 @@ def test_kill_9_in_mid_run_then_the_same_command(ready):
     ready.python("notebooks", *arguments)
     assert checkpoint.read_bytes() == expected
     assert (ready.root / "reports" / "r.ipynb").read_bytes() == report
+
+
+def test_sigterm_ends_in_order_and_the_same_command_goes_on(ready):
+    """As a scheduler stops a job: the notebook ends with a status of its own, and no epoch but the last is lost."""
+    values = ready.params
+    values["tiny"]["protocols"]["scratch"]["epochs"] = 8
+    ready.params = values
+    arguments = notebook_arguments()
+    checkpoint = ready.root / "checkpoints" / "tiny" / "few-wideresnet-scratch-ice-0.safetensors"
+    process = ready.start(sys.executable, "-m", "icelib.notebooks", *arguments)
+    wait_for_a_state(ready)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == errors.STOPPED == 75, output
+    assert re.search(
+        r"error: StoppedError: run few-\S+ was told to stop: it ended after step \d+ of \d+ of epoch (\d) of 8; "
+        r"the same command goes on from the end of epoch \d",
+        output,
+    ), output
+    assert not checkpoint.exists()
+
+    ready.python("notebooks", *arguments)
+    resumed = json.loads(
+        (ready.root / "results" / "history" / "tiny" / "few-wideresnet-scratch-ice-0.json").read_text()
+    )
+    assert [epoch["epoch"] for epoch in resumed["epochs"]] == list(range(1, 9))
+
+
+def test_sigterm_while_validating_ends_after_the_state_is_saved(inside, monkeypatch):
+    """An epoch that is done is not lost."""
+    run, validate = a_run(epochs=3), training.validate
+    expected = training.train(run)[-1]["loss"]
+    weights = paths.checkpoint(run).read_bytes()
+
+    def told(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(*arguments)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(training, "validate", told)
+    with pytest.raises(errors.StoppedError, match="after step 1 of .* of epoch 2 of 3; .* from the end of epoch 1"):
+        training.train(run)
+    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.setattr(training, "validate", validate)
+    assert training.train(run)[-1]["loss"] == expected
+    assert paths.checkpoint(run).read_bytes() == weights
 
 
 def test_loss_that_is_not_finite_stops_with_its_place(inside):
