@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from icelib import catalog, params, paths, sweeps
+from icelib.methods import METHODS
 from tests.conftest import SOURCE, tiny_params
 
 
@@ -34,24 +35,46 @@ def test_the_projects_own_parameters_are_valid():
     assert loaded.scales and set(loaded.scales) <= set(loaded.blocks)
 
 
-def test_the_papers_scale_needs_the_two_lines_that_its_comments_name(tmp_path, monkeypatch):
+@pytest.mark.parametrize("scale", ["paper", "workstation"])
+def test_the_papers_sets_need_the_two_lines_that_comments_name(tmp_path, monkeypatch, scale):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     text = (SOURCE / "params.yaml").read_text()
-    values = yaml.safe_load(text) | {"scales": ["paper"]}
+    values = yaml.safe_load(text) | {"scales": [scale]}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(
-        ValueError, match="paper uses data sets that are in neither datasets nor .*: random300k, cifar100"
+        ValueError, match=f"{scale} uses data sets that are in neither datasets nor .*: random300k, cifar100"
     ):
         params.load(tmp_path / "params.yaml")
     (listed,) = re.findall(r"block `paper` are\n# +(\[.*\])", text)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values | {"datasets": yaml.safe_load(listed)}))
-    assert params.load(tmp_path / "params.yaml").scales == ["paper"]
+    assert params.load(tmp_path / "params.yaml").scales == [scale]
     assert set(yaml.safe_load(listed)) <= set(catalog.DATASETS)
-    for task in values["paper"]["known"].values():
+    for task in values[scale]["known"].values():
         part = task["known"] | task["outliers"] | {"auxiliary": task["auxiliary"]}
         for wanted in part.values():
             splits = catalog.DATASETS[wanted["set"]].images
             assert wanted["split"] in splits if "split" in wanted else len(splits) == 1
+
+
+def test_the_workstation_can_run_cifar10_alone(tmp_path, monkeypatch):
+    """As its comment says: one known set, and no run of the groups that need another set or network."""
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "PARAMS", tmp_path / "params.yaml")
+    text = (SOURCE / "params.yaml").read_text()
+    (listed,) = re.findall(r"block `paper` are\n# +(\[.*\])", text)
+    changes = {"scales": ["workstation"], "known": ["few"], "datasets": yaml.safe_load(listed)}
+    values = yaml.safe_load(text) | changes
+    for group in ("densenet", "many"):
+        values["runs"][group]["known"] = []
+    paths.PARAMS.write_text(yaml.safe_dump(values))
+    runs = params.declared("workstation")
+    assert {(run.known, run.network, run.shape.depth, run.shape.widen) for run in runs} == {
+        ("few", "wideresnet", 40, 2)
+    }
+    assert len(runs) == 10
+    batch = {method.outliers: 50_000 * (3 if method.outliers else 1) for method in METHODS.values()}
+    images = sum(run.schedule.epochs * batch[METHODS[run.method].outliers] for run in runs)
+    assert images == pytest.approx(42e6, rel=0.02), "README.md tells how many images an evening takes"
 
 
 def test_two_tasks_of_one_part_are_refused(write):
