@@ -125,6 +125,7 @@ class Engine:
     def step(self, index, outlier_index, learning_rate, generator):
         """Take one step of the optimiser; return the detached loss terms."""
         self.model.train()
+        self.optimizer.zero_grad()
         x = self.known.augmented(index, generator)
         if outlier_index is not None:
             # one pass over known and outlier images, so that both share batch statistics
@@ -134,7 +135,6 @@ class Engine:
             logits = self.forward(x)
         labels = self.labels[index.to(self.device, non_blocking=True)]
         terms = self.method.loss(logits[: len(index)], labels, logits[len(index) :], **self.run.loss)
-        self.optimizer.zero_grad()
         sum(terms.values()).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.schedule.clip)
         for group in self.optimizer.param_groups:

@@ -117,7 +117,7 @@ def binary_cross_entropy(known_logits, labels, outlier_logits, *, weight):
     dict of str to Tensor, shape ()
         ``cross_entropy``, ``bce_known`` and ``bce_outlier``.
     """
-    targets = F.one_hot(labels, known_logits.shape[1]).to(known_logits)
+    targets = torch.zeros_like(known_logits).scatter_(1, labels[:, None], 1)  # one-hot (N, K); F.one_hot reads back
     known = F.binary_cross_entropy_with_logits(known_logits, targets, reduction="none").sum(1)  # (N,)
     outlier = F.softplus(outlier_logits).sum(1)  # (M,)
     return {

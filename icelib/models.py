@@ -1,5 +1,7 @@
 """Networks: a backbone Z(x), and on it one of `icelib.heads`."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -209,6 +211,11 @@ def build(network, shape, head, classes, head_parameters):
 
 def normalize(images):
     """Turn uint8 images into network input: (N, 3, 32, 32) in 0…255 → float32, mean 0, deviation 1."""
-    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
+    mean, std = _statistics(images.device)
     return images.float().div_(255).sub_(mean).div_(std)
+
+
+@functools.cache
+def _statistics(device):
+    """Mean and deviation on a device; to copy them there at each step would make the host wait for it."""
+    return [torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD)]

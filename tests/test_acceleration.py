@@ -4,8 +4,10 @@ import logging
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from icelib import acceleration, batches, engine, models
+from icelib.methods import METHODS
 from tests.test_training import CPU, a_run, small_data
 
 CUDA = torch.device("cuda")
@@ -81,6 +83,44 @@ def test_what_cannot_be_compiled_is_computed_as_it_is(inside, monkeypatch, caplo
     assert fallen.acceleration == "none" and fallen.forward is fallen.model
     assert caplog.messages == ["the network is not compiled, training goes on without (graphs): no C++ compiler found"]
     assert plain.epoch(0) == fallen.epoch(0)
+
+
+class Operations(TorchDispatchMode):
+    """The names of all tensor operations that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.names.add(function.overloadpacket.__name__)
+        return function(*arguments, **(options or {}))
+
+
+WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "lift_fresh", "unique"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_step_reads_a_value_back_or_sends_one(inside, method):
+    """Each would make the host wait for a GPU; `lift_fresh` is a tensor made from Python numbers."""
+    values = inside.params
+    train = values["tiny"]["train"]
+    for name in ("energy", "energy_gaussian"):
+        head = train["ice"] if "gaussian" in name else {}
+        train[name] = head | {"weight": 0.1, "margin_known": 1.0, "margin_outlier": 8.0}
+    train["bce"], train["ice_minus"] = train["oe"], train["ice"]
+    inside.params = values
+    run = a_run(method)
+    made, generator = engine.Engine(run, small_data(), 6, CPU), torch.Generator().manual_seed(0)
+    index = torch.arange(8)
+    outlier_index = index if made.outliers else None
+    made.step(index, outlier_index, 0.1, generator)  # momenta and constants are made here
+    with Operations() as seen:
+        made.step(index, outlier_index, 0.1, generator)
+    assert "convolution" in seen.names and not seen.names & WAITS
+    with Operations() as waited:
+        made.epoch(0)
+    assert "_local_scalar_dense" in waited.names, "the end of an epoch does wait"
 
 
 def test_streamed_images_are_those_of_a_set_on_the_device():
