@@ -61,8 +61,8 @@ def choose(wish, device, network):
 def accelerated(model, kind, images, precision):
     """Compile a model, or fall back to it as it is, with the reason in the log.
 
-    Compilation is tried at once, forward and backward, on images of the shape that training has,
-    so that it fails here or not at all. Parameters and statistics of the model stay as they are.
+    It is tried at once, forward and backward, on images of the shape that training has, so that
+    it fails here or not at all. Parameters and statistics of the model stay as they are.
 
     Parameters
     ----------
@@ -87,9 +87,11 @@ def accelerated(model, kind, images, precision):
         # no mode that tunes kernels by timing them: the same run would differ from machine to machine
         compiled = torch.compile(model, mode="reduce-overhead" if kind == "graphs" else "default", dynamic=False)
         model.train()
-        with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
-            logits = compiled(images)
-        logits.sum().backward()
+        for _ in range(3):  # CUDA graphs: warm up, record, replay
+            model.zero_grad()
+            with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
+                logits = compiled(images)
+            logits.sum().backward()
     except Exception as error:  # whatever a compiler, its C compiler or driver may raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning("the network is not compiled, training goes on without (%s): %s", kind, reason)
