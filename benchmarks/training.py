@@ -22,6 +22,7 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, RandomSampler
@@ -91,7 +92,7 @@ class Loop:
             self.sets.append((PILImages(data["outliers"], labels), schedule.outlier_batch))
 
     def turn(self):
-        """Train for as many steps as the engine's epoch has; return seconds."""
+        """Train for as many steps as the engine's epoch has; return seconds and processor seconds."""
         warm_up = 2 + 2 * (self.workers or 0)  # each worker fetches two batches ahead
         loaders = [self._batches(images, batch, warm_up) for images, batch in self.sets]
         chosen_by_timing = torch.backends.cudnn.benchmark
@@ -99,7 +100,7 @@ class Loop:
         self.model.train()
         for step, parts in enumerate(zip(*loaders, strict=True)):
             if step == warm_up:
-                started = time.perf_counter()
+                started = _clocks()
             x = torch.cat([images for images, _ in parts]).to(self.device)
             labels = parts[0][1].to(self.device)
             logits = self.model(x)
@@ -108,7 +109,7 @@ class Loop:
             loss.backward()
             self.optimizer.step()
             self.losses.append(loss.item())
-        seconds = time.perf_counter() - started
+        seconds = _clocks() - started
         torch.backends.cudnn.benchmark = chosen_by_timing
         return seconds
 
@@ -133,11 +134,16 @@ class Epochs:
         self.engine, self.losses = engine, []
 
     def turn(self):
-        started = time.perf_counter()
+        started = _clocks()
         terms = self.engine.epoch(0)  # ends with a look at the losses, for which it waits
-        seconds = time.perf_counter() - started
+        seconds = _clocks() - started
         self.losses.append(sum(terms.values()))
         return seconds
+
+
+def _clocks():
+    """Seconds on the wall's clock and of the processor, in this process."""
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def sides(run, steps, workers, device):
@@ -172,7 +178,9 @@ def compare(run, steps, workers, repeats, device):
     losses = {name: side.losses[-1] for name, side in everyone.items()}
     if not all(map(math.isfinite, losses.values())):
         raise SystemExit(f"a loss is not finite: {losses}")
-    speeds = {name: engine.images_per_epoch / min(values) for name, values in seconds.items()}
+    fastest, processor = ({n: float(np.min(v, 0)[i]) for n, v in seconds.items()} for i in (0, 1))
+    slowest = {name: float(np.max(values, 0)[0]) for name, values in seconds.items()}
+    speeds = {name: engine.images_per_epoch / value for name, value in fastest.items()}
     best = max((name for name in speeds if name.endswith("workers")), key=speeds.get)
     return {
         "environment": hardware.describe(device, engine.precision) | {"acceleration": engine.acceleration},
@@ -182,7 +190,8 @@ def compare(run, steps, workers, repeats, device):
         "steps": engine.steps,
         "repeats": repeats,
         "images_per_second": speeds,
-        "slowest_turn": {name: engine.images_per_epoch / max(values) for name, values in seconds.items()},
+        "slowest_turn": {name: engine.images_per_epoch / value for name, value in slowest.items()},
+        "processor_seconds_per_step": {name: value / engine.steps for name, value in processor.items()},
         "peer": best,
         "times_as_fast": {name: speeds[name] / speeds[best] for name in speeds if name.startswith("engine")},
         "last_loss": losses,
@@ -209,7 +218,8 @@ def main(arguments=None):
     for name, speed in row["images_per_second"].items():
         ratio = row["times_as_fast"].get(name)
         ahead = f", {ratio:.2f} times the {row['peer']}" if ratio else ""
-        print(f"  {name:21} {speed:9,.0f} images/s (slowest turn {row['slowest_turn'][name]:,.0f}){ahead}")
+        slowest, busy = row["slowest_turn"][name], row["processor_seconds_per_step"][name] * 1000
+        print(f"  {name:21} {speed:8,.0f} images/s (slowest turn {slowest:,.0f}), {busy:.1f} ms of processor{ahead}")
     if options.out:
         write_json(options.out, row)
     return row
