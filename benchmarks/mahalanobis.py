@@ -1,6 +1,6 @@
 """The Gaussian head fitted to class means and tied covariance against pytorch-ood's Mahalanobis.
 
-    python benchmarks/mahalanobis.py [--samples 10000] [--features 640] [--classes 100] [--out OUT.json]
+    python -m benchmarks.mahalanobis [--samples 10000] [--features 640] [--classes 100] [--out OUT.json]
 
 Fitted like this the head's max h *is* the Mahalanobis score. The detector multiplies with the
 precision matrix once for each class; the head solves one triangular system for samples and means
@@ -10,12 +10,12 @@ the detector halves the squared distance, and its covariance is a sum over sampl
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import torch
 from pytorch_ood.detector import Mahalanobis
 
+from benchmarks.turns import fastest
 from icelib import hardware, scores
 from icelib.files import write_json
 from icelib.heads import GaussianHead
@@ -57,19 +57,13 @@ def compare(samples, features, classes, repeats):
 
     z = z.float()
     detector = Mahalanobis(None).fit_features(z, labels)
-    sides = {"pytorch-ood": detector.predict_features}
+    sides = {"pytorch-ood": lambda: detector.predict_features(z)}
     for factor in ("lower", "precision"):
         head = fitted_head(detector, factor)
-        sides[factor] = lambda z, head=head: scores.max_likelihood(head(z))
-    seconds = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, score in sides.items():
-            started = time.perf_counter()
-            score(z)
-            seconds[name].append(time.perf_counter() - started)
-    fastest = {name: min(values) for name, values in seconds.items()}
-    ratios = {name: fastest["pytorch-ood"] / fastest[name] for name in ("lower", "precision")}
-    return {"seconds": fastest, "times_as_fast": ratios, "largest_relative_difference": differences}
+        sides[factor] = lambda head=head: scores.max_likelihood(head(z))
+    seconds = fastest(sides, repeats)
+    ratios = {name: seconds["pytorch-ood"] / seconds[name] for name in ("lower", "precision")}
+    return {"seconds": seconds, "times_as_fast": ratios, "largest_relative_difference": differences}
 
 
 def main(arguments=None):

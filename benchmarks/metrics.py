@@ -1,6 +1,6 @@
 """All detection metrics against scikit-learn's three calls and pytorch-ood's, in time and memory.
 
-    python benchmarks/metrics.py [--known 10000] [--outliers 10000 1800000] [--out OUT.json]
+    python -m benchmarks.metrics [--known 10000] [--outliers 10000 1800000] [--out OUT.json]
 
 Ours computes five metrics, in both conventions. scikit-learn's three calls (`roc_auc_score`,
 `average_precision_score`, `roc_curve`) give three in one convention, outlier-positive; so does
@@ -11,7 +11,7 @@ the fastest of each counts; peak memory is what Python and NumPy allocate beyond
 """
 
 import argparse
-import time
+import functools
 import tracemalloc
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import torch
 from pytorch_ood.metrics import OODMetrics
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from benchmarks.turns import fastest
 from icelib import hardware
 from icelib.files import write_json
 from icelib.metrics import detection_metrics
@@ -54,20 +55,15 @@ def compare(known_count, outlier_count, repeats):
     draw = np.random.default_rng(0)
     known = draw.normal(1, 1, known_count).round(4).astype(np.float32)
     outlier = draw.normal(-1, 1, outlier_count).round(4).astype(np.float32)
-    seconds = {name: [] for name in PEERS}
-    for _ in range(repeats):
-        for name, compute in PEERS.items():
-            started = time.perf_counter()
-            compute(known, outlier)
-            seconds[name].append(time.perf_counter() - started)
-    fastest = {name: min(values) for name, values in seconds.items()}
-    row = {"known": known_count, "outliers": outlier_count, "seconds": fastest, "peak_mib": {}, "values": {}}
+    calls = {name: functools.partial(compute, known, outlier) for name, compute in PEERS.items()}
+    seconds = fastest(calls, repeats)
+    row = {"known": known_count, "outliers": outlier_count, "seconds": seconds, "peak_mib": {}, "values": {}}
     for name, compute in PEERS.items():
         tracemalloc.start()
         row["values"][name] = [float(value) for value in compute(known, outlier)]
         row["peak_mib"][name] = tracemalloc.get_traced_memory()[1] / 2**20
         tracemalloc.stop()
-    row["times_as_fast_as"] = {name: fastest[name] / fastest["ours"] for name in PEERS if name != "ours"}
+    row["times_as_fast_as"] = {name: seconds[name] / seconds["ours"] for name in PEERS if name != "ours"}
     return row
 
 

@@ -2,6 +2,8 @@
 
 import time
 
+import torch
+
 
 def fastest(sides, repeats, wait=lambda: None):
     """Call every side once in each of `repeats` rounds; return the fewest seconds of each.
@@ -28,3 +30,8 @@ def fastest(sides, repeats, wait=lambda: None):
             wait()
             seconds[name].append(time.perf_counter() - started)
     return {name: min(values) for name, values in seconds.items()}
+
+
+def waiting(device):
+    """Return the call that waits until a device has finished."""
+    return torch.cuda.synchronize if device.type == "cuda" else lambda: None

@@ -1,0 +1,110 @@
+"""The Gaussian head, forward and backward, against one training step of the network below it.
+
+    python -m benchmarks.head [--samples 384] [--classes 10 100] [--images 384] [--out OUT.json]
+
+The head is timed in its two full forms: `lower` learns the covariance's factor L, as the paper does,
+and solves a triangular system; `precision` learns L⁻¹ and multiplies. Both, in float32, get random
+features of the network's width that want a gradient, and take turns, `--repeats` times; the fastest
+turn counts. The network is that of the `paper` block (WideResNet-34-10, d = 640), its step one of
+the engine by OE, which has a linear head, with as many images. A CPU takes minutes for that, so
+there 12 images are timed and the seconds scaled in proportion: an estimate, as the optimiser's share
+does not grow with the images, and kernels may be faster on more of them.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from benchmarks.turns import fastest, waiting
+from icelib import hardware, heads, params
+from icelib.engine import Engine
+from icelib.files import write_json
+
+FACTORS = ("lower", "precision")
+CPU_IMAGES = 12
+
+
+def head_step(factor, samples, features, classes, device):
+    """Return a call of the head, forward and backward, on random features."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(samples, features, generator=generator).to(device).requires_grad_()
+    head = heads.GaussianHead(features, classes, factor, mean_scale=0.5, covariance_scale=0.1).to(device)
+    inputs = [z, *head.parameters()]
+    return lambda: torch.autograd.grad(head(z).sum(), inputs)
+
+
+def network_step(scale, images, device):
+    """Return a training step on so many images, and the engine that takes it."""
+    run = params.run(scale, "few", "wideresnet", "scratch", "oe", 0)
+    known = images // 3  # 128 and 256 of the paper's 384
+    run = params.vary(run, {"known_batch": known, "outlier_batch": images - known})
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda count: torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    data = {"known": draw(known), "labels": torch.arange(known) % 10, "outliers": draw(images - known)}
+    engine = Engine(run, data, 10, device)
+    order = torch.Generator(device).manual_seed(0)
+    index, outlier_index = (torch.arange(count, device=device) for count in (known, images - known))
+    return (lambda: engine.step(index, outlier_index, 0.001, order)), engine
+
+
+def compare(scale, samples, classes, images, repeats, device):
+    """Time the head in both forms for each number of classes, and the network's step."""
+    step, engine = network_step(scale, images, device)
+    features = engine.model.backbone.features
+    sides = {
+        (factor, count): head_step(factor, samples, features, count, device) for count in classes for factor in FACTORS
+    }
+    wait = waiting(device)
+    for work in [*sides.values(), step, step, step] if device.type == "cuda" else sides.values():
+        work()  # warms up: libraries are loaded, graphs recorded
+    seconds = fastest(sides | {"step": step}, repeats, wait)
+    network = seconds.pop("step") * samples / images
+    rows = [
+        {
+            "classes": count,
+            "seconds": {factor: seconds[factor, count] for factor in FACTORS},
+            "share_of_step": {factor: seconds[factor, count] / network for factor in FACTORS},
+            "precision_times_as_fast": seconds["lower", count] / seconds["precision", count],
+        }
+        for count in classes
+    ]
+    return {
+        "environment": hardware.describe(device, engine.precision) | {"acceleration": engine.acceleration},
+        "network": f"{scale} {engine.run.network}",
+        "shape": engine.run.shape.model_dump(),
+        "features": features,
+        "samples": samples,
+        "images_timed": images,
+        "step_seconds": network,
+        "rows": rows,
+    }
+
+
+def main(arguments=None):
+    device = hardware.device()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scale", default="paper", help="block of params.yaml whose wideresnet is timed")
+    parser.add_argument("--samples", type=int, default=384)
+    parser.add_argument("--classes", type=int, nargs="+", default=[10, 100])
+    parser.add_argument(
+        "--images", type=int, help=f"in the network's step: samples, on a CPU {CPU_IMAGES}, if left out"
+    )
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(arguments)
+    images = options.images or (options.samples if device.type == "cuda" else CPU_IMAGES)
+    result = compare(options.scale, options.samples, options.classes, images, options.repeats, device)
+    scaled = "" if images == options.samples else f", scaled from {images}"
+    print(f"{result['network']}, a step of {options.samples} images: {result['step_seconds']:.3f} s{scaled}")
+    for row in result["rows"]:
+        for factor, seconds in row["seconds"].items():
+            share = row["share_of_step"][factor]
+            print(f"  head, K = {row['classes']:3}, {factor:9} {seconds * 1000:8.2f} ms, {share:.3%} of the step")
+    if options.out:
+        write_json(options.out, result)
+    return result
+
+
+if __name__ == "__main__":
+    main()
