@@ -1,81 +1,130 @@
-"""Ten training steps of every method on the paper's networks: are losses finite, how fast, how much memory?
+"""Training steps of every method on large networks: are losses finite, how fast, how much memory?
 
-    python benchmarks/steps.py [--steps 10] [--known 128] [--outliers 256] [--out OUT.csv]
+    python -m benchmarks.steps [--networks paper/wideresnet] [--known 128] [--outliers 256] [--out OUT.json]
 
-The networks, schedules and batch sizes are those of the `paper` block in params.yaml; images are
-random, so no data set is needed. Writes one row for each network and method: images per second
-over the steps after the first two, peak memory of the GPU in GiB (empty on a CPU), and the last
-step's loss terms. Ends with an error if a loss is not finite.
+The networks, schedules and batch sizes are those of blocks of params.yaml, each named SCALE/NETWORK;
+images are random, so no data set is needed. For each network and method: images per second over
+`--steps` steps after `--warm-up` more (which compile, and record graphs), peak memory of the GPU in
+GiB, and the last step's loss terms. Ends with an error if a loss is not finite.
+
+`tflops` counts the convolutions' multiply-adds alone, twice each, three times forward for forward and
+backward. `share` is that of the device's ceiling: what one large square matrix product reaches in the
+same number type, timed before the networks. On a GPU float32 means TF32, in which the engine's
+float32 convolutions run.
 """
 
 import argparse
+import math
 import time
 from pathlib import Path
 
-import pandas as pd
 import torch
 
-from icelib import hardware, params
+from benchmarks.turns import fastest, waiting
+from icelib import acceleration, hardware, params
 from icelib.engine import Engine
-from icelib.files import write_bytes
+from icelib.files import write_json
 from icelib.methods import METHODS
 
 CLASSES = 10
+NETWORKS = ["paper/wideresnet", "workstation/wideresnet", "paper/densenet"]
+CEILING_SIZE = {"cuda": 8192, "cpu": 2048}  # rows of the matrices: about 10 ms and 0.2 s
 
 
-def measure(run, steps, device):
+def ceiling(device, precision, size):
+    """Floating-point operations per second of a square matrix product, the fastest of ten."""
+    a, b = (torch.randn(size, size, device=device).to(precision) for _ in range(2))
+    exactness = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # TF32, as of the convolutions; nothing on a CPU
+    for _ in range(3):
+        a @ b
+    seconds = fastest({"product": lambda: a @ b}, 10, waiting(device))["product"]
+    torch.set_float32_matmul_precision(exactness)
+    return 2 * size**3 / seconds
+
+
+def measure(run, steps, warm_up, device):
     """Train on random images; return one row of figures."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda count: torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
     known, outliers = run.schedule.known_batch, run.schedule.outlier_batch
     data = {"known": draw(2 * known), "labels": torch.arange(2 * known) % CLASSES, "outliers": draw(2 * outliers)}
+    torch.compiler.reset()  # it compiles a function for eight networks at most, and keeps their memory
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     engine = Engine(run, data, CLASSES, device)
     order = torch.Generator(device).manual_seed(0)
     index = torch.arange(known, device=device)
     outlier_index = torch.arange(outliers, device=device) if engine.method.outliers else None
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    for step in range(steps):
-        if step == min(2, steps - 1):
+    wait = waiting(device)
+    for step in range(warm_up + steps):
+        if step == warm_up:
             wait()
             started = time.perf_counter()
         terms = engine.step(index, outlier_index, run.schedule.learning_rate, order)
     wait()
     seconds = time.perf_counter() - started
-    values = {name: float(value) for name, value in terms.items()}
-    if not all(map(torch.isfinite, terms.values())):
-        raise SystemExit(f"{run.name}: a loss is not finite after {steps} steps: {values}")
+    losses = {name: float(value) for name, value in terms.items()}
+    if not all(map(math.isfinite, losses.values())):
+        raise SystemExit(f"{run.name}: a loss is not finite after {warm_up + steps} steps: {losses}")
     images = known + (outliers if engine.method.outliers else 0)
+    work = acceleration.multiply_adds(engine.model.backbone)
     return {
-        "network": run.network,
+        "network": f"{run.scale}/{run.network}",
+        "shape": run.shape.model_dump(),
         "method": run.method,
-        **hardware.describe(device, engine.precision),
+        "precision": str(engine.precision).removeprefix("torch."),
+        "acceleration": engine.acceleration,
         "images": images,
-        "images_per_second": round(images * (steps - min(2, steps - 1)) / seconds, 1),
-        "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if device.type == "cuda" else "",
-        "loss": " ".join(f"{name}={value:.4g}" for name, value in values.items()),
+        "images_per_second": images * steps / seconds,
+        "multiply_adds": work,
+        "tflops": 6 * work * images * steps / seconds / 1e12,
+        "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None,
+        "loss": losses,
     }
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="SCALE/NETWORK")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--warm-up", type=int, default=5)
     parser.add_argument("--known", type=int, help="known images in a batch, as params.yaml has it if left out")
     parser.add_argument("--outliers", type=int, help="outliers in a batch")
-    parser.add_argument("--networks", nargs="+", default=["wideresnet", "densenet"])
+    parser.add_argument("--ceiling-size", type=int, help="rows of the matrices of the product")
     parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    device, rows = hardware.device(), []
+    options = parser.parse_args(arguments)
+    device = hardware.device()
+    size = options.ceiling_size or CEILING_SIZE[device.type]
+    rows, ceilings = [], {}
     for network in options.networks:
-        for method in METHODS:
-            run = params.run("paper", "few", network, "scratch", method, 0)
+        scale, _, kind = network.partition("/")
+        for method in options.methods:
+            run = params.run(scale, "few", kind, "scratch", method, 0)
             changes = {"known_batch": options.known, "outlier_batch": options.outliers}
             run = params.vary(run, {key: value for key, value in changes.items() if value})
-            rows.append(measure(run, options.steps, device))
-            print(rows[-1], flush=True)
+            precision = hardware.choose_precision(run.schedule.precision, device)
+            name = str(precision).removeprefix("torch.")
+            if name not in ceilings:
+                ceilings[name] = ceiling(device, precision, size) / 1e12
+            row = measure(run, options.steps, options.warm_up, device)
+            rows.append(row | {"share": row["tflops"] / ceilings[name]})
+            print(_line(rows[-1]), flush=True)
             if options.out:
-                write_bytes(options.out, pd.DataFrame(rows).to_csv(index=False).encode())
+                environment = hardware.describe(device, precision)
+                write_json(options.out, {"environment": environment, "ceiling_tflops": ceilings, "rows": rows})
+    return {"ceiling_tflops": ceilings, "rows": rows}
+
+
+def _line(row):
+    memory = f", {row['peak_gib']:.2f} GiB" if row["peak_gib"] is not None else ""
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in row["loss"].items())
+    return (
+        f"{row['network']} {row['method']:15} {row['precision']}, {row['acceleration']}: "
+        f"{row['images_per_second']:9,.1f} images/s, {row['tflops']:.3g} TFLOP/s, "
+        f"{row['share']:.0%} of a matrix product{memory}; {losses}"
+    )
 
 
 if __name__ == "__main__":
