@@ -1,15 +1,9 @@
 """Networks and heads against their definitions."""
 
-import subprocess
-import sys
-
-import pandas as pd
 import pytest
 import torch
 
 from icelib import heads, models
-from icelib.methods import METHODS
-from tests.conftest import SOURCE
 
 
 def test_wide_resnet_34_10_is_the_published_network():
@@ -78,12 +72,3 @@ def test_normalised_images_have_known_values():
     found = models.normalize(images).flatten()
     expected = torch.tensor([(255 - 125.3) / 63.0, -123.0 / 62.1, -113.9 / 66.7])
     torch.testing.assert_close(found, expected)
-
-
-def test_every_method_takes_steps_on_the_papers_dense_net(tmp_path):
-    """The check that benchmarks/steps.py makes on a GPU, with a batch that a CPU can bear."""
-    command = [sys.executable, SOURCE / "benchmarks" / "steps.py", "--steps", "2", "--known", "2", "--outliers", "3"]
-    subprocess.run([*command, "--networks", "densenet", "--out", tmp_path / "steps.csv"], check=True, timeout=240)
-    rows = pd.read_csv(tmp_path / "steps.csv")
-    assert rows["method"].tolist() == list(METHODS) and (rows["images_per_second"] > 0).all()
-    assert rows["images"].tolist() == [2 if method == "plain" else 5 for method in METHODS]
