@@ -12,7 +12,10 @@ PADDING = 4  # pixels around an image before it is cropped back to its size
 RESIDENT_SHARE = 0.2  # of a device's memory that one set may take; the network needs the rest
 
 
-def hold(images, device):
+WHOLE = (0, 1)  # the first of one part
+
+
+def hold(images, device, part=WHOLE):
     """Hold training images on the device, or stream them if they are too many.
 
     It goes by the sizes alone, not by what is free, so that a run is the same each time.
@@ -21,6 +24,9 @@ def hold(images, device):
     ----------
     images : Tensor of uint8, shape (N, 3, 32, 32)
     device : torch.device
+    part : (int, int)
+        Which of how many equal parts of each batch to make. All parts of a batch, drawn with
+        generators in the same state, are the batch.
 
     Returns
     -------
@@ -29,8 +35,15 @@ def hold(images, device):
     if device.type == "cuda":
         padded = images.nbytes / 32**2 * (32 + 2 * PADDING) ** 2
         if padded > RESIDENT_SHARE * torch.cuda.get_device_properties(device).total_memory:
-            return StreamedImages(images, device)
-    return Images(images, device)
+            return StreamedImages(images, device, part)
+    return Images(images, device, part)
+
+
+def share(count, part):
+    """Slice of a batch of `count` images that is a part of it, see `hold`."""
+    number, parts = part
+    size = count // parts
+    return slice(number * size, (number + 1) * size)
 
 
 class Images:
@@ -40,9 +53,12 @@ class Images:
     ----------
     images : Tensor of uint8, shape (N, 3, 32, 32)
     device : torch.device
+    part : (int, int)
+        See `hold`.
     """
 
-    def __init__(self, images, device):
+    def __init__(self, images, device, part=WHOLE):
+        self.part = part
         padded = F.pad(images.to(device), (PADDING,) * 4)
         self.pixels = padded.permute(0, 2, 3, 1).contiguous()  # (N, 40, 40, 3)
 
@@ -63,13 +79,14 @@ class Images:
         Parameters
         ----------
         index : Tensor of int64, shape (B,)
+            Of the whole batch, whatever the part.
         generator : torch.Generator
 
         Returns
         -------
-        Tensor of uint8, shape (B, 3, 32, 32), channels last in memory
+        Tensor of uint8, shape (B / parts, 3, 32, 32), channels last in memory
         """
-        return _crops(self.pixels, index, generator)
+        return _crops(self.pixels, index[share(len(index), self.part)], len(index), generator, self.part)
 
 
 class StreamedImages:
@@ -82,12 +99,14 @@ class StreamedImages:
     ----------
     images : Tensor of uint8, shape (N, 3, 32, 32), on the host
     device : torch.device
+    part : (int, int)
+        See `hold`; no more than the part is gathered.
     """
 
     AHEAD = 3  # steps
 
-    def __init__(self, images, device):
-        self.images, self.device = images, device
+    def __init__(self, images, device, part=WHOLE):
+        self.images, self.device, self.part = images, device, part
         self.gatherer = ThreadPoolExecutor(1)
         self.waiting, self.rest = deque(), iter(())
 
@@ -103,7 +122,7 @@ class StreamedImages:
         self.waiting.clear()
         self.rest = iter(order)
         # one more than are ahead: the one that is being copied
-        shape, pin = (batch, *self.images.shape[1:]), self.device.type == "cuda"
+        shape, pin = (batch // self.part[1], *self.images.shape[1:]), self.device.type == "cuda"
         self.buffers = deque(
             [torch.empty(shape, dtype=torch.uint8, pin_memory=pin), None] for _ in range(self.AHEAD + 1)
         )
@@ -128,7 +147,7 @@ class StreamedImages:
         if self.device.type == "cuda":
             slot[1] = torch.cuda.current_stream().record_event()
         padded = F.pad(batch, (PADDING,) * 4).permute(0, 2, 3, 1)  # (B, 40, 40, 3)
-        return _crops(padded, torch.arange(len(index), device=self.device), generator)
+        return _crops(padded, torch.arange(len(batch), device=self.device), len(index), generator, self.part)
 
     def _gather_next(self):
         index = next(self.rest, None)
@@ -140,7 +159,7 @@ class StreamedImages:
     def _gather(self, index, slot):
         if slot[1] is not None:
             slot[1].synchronize()  # in this thread: the last copy out of the buffer is done
-        torch.index_select(self.images, 0, index, out=slot[0])
+        torch.index_select(self.images, 0, index[share(len(index), self.part)], out=slot[0])
 
 
 def _order(count, steps, batch, generator):
@@ -149,12 +168,13 @@ def _order(count, steps, batch, generator):
     return torch.cat(orders)[: steps * batch].view(steps, batch)
 
 
-def _crops(pixels, index, generator):
-    """Random crops and mirrors of padded images (N, 40, 40, 3) → (B, 3, 32, 32)."""
+def _crops(pixels, index, batch, generator, part):
+    """Random crops and mirrors of padded images (N, 40, 40, 3) → (B, 3, 32, 32), for a part of a batch."""
     size, device = pixels.shape[1] - 2 * PADDING, pixels.device
     steps = torch.arange(size, device=device)
-    corner = torch.randint(2 * PADDING + 1, (2, len(index), 1), generator=generator, device=device)
-    mirror = torch.randint(2, (len(index), 1), generator=generator, device=device).bool()
+    own = share(batch, part)  # random numbers are drawn for all, so that they do not depend on the parts
+    corner = torch.randint(2 * PADDING + 1, (2, batch, 1), generator=generator, device=device)[:, own]
+    mirror = torch.randint(2, (batch, 1), generator=generator, device=device)[own].bool()
     rows = corner[0] + steps  # (B, 32)
     columns = corner[1] + torch.where(mirror, steps.flip(0), steps)  # (B, 32)
     crops = pixels[index[:, None, None], rows[:, :, None], columns[:, None, :]]  # (B, 32, 32, 3)

@@ -30,6 +30,7 @@ class Params(Strict):
     """The whole of params.yaml; scales are checked when they are used."""
 
     acceleration: Literal[KINDS] = "auto"  # how networks are computed on a GPU, see icelib.acceleration
+    devices: Annotated[int, Field(ge=1)] = 1  # that train one network together, see icelib.distributed
     scales: list[str]
     seeds: Annotated[list[str], Field(min_length=1)]
     known: list[str]  # tasks to make

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from icelib import acceleration, batches, hardware, heads, models
 from icelib.errors import DivergedError, StoppedError
 from icelib.methods import METHODS
+from icelib.team import ALONE
 
 CHECK_EVERY = 25  # steps between looks at the losses on a CPU; a GPU would have to wait for each
 
@@ -34,18 +35,20 @@ class Engine:
         The plain network that a fine-tuned one starts from.
     wish : {"auto", "none", "compile", "graphs"}
         How to compute the network, see `acceleration.choose`.
+    team : Team
+        The processes that train it together; each draws the same batches and takes its share.
     """
 
-    def __init__(self, run, data, classes, device, parent=None, wish="auto"):
-        self.run, self.device = run, device
-        self.stopping = False  # set from outside: end after the step at hand
+    def __init__(self, run, data, classes, device, parent=None, wish="auto", team=ALONE):
+        self.run, self.device, self.team = run, device, team
+        self.stopping = False
         hardware.configure(device)
         self.method = METHODS[run.method]
         self.precision = hardware.choose_precision(run.schedule.precision, device)
-        self.known = batches.hold(data["known"], device)
+        self.known = batches.hold(data["known"], device, team.part)
         self.labels = data["labels"].to(device)
-        self.outliers = batches.hold(data["outliers"], device) if self.method.outliers else None
-        self.known_batch = min(run.schedule.known_batch, len(self.known))
+        self.outliers = batches.hold(data["outliers"], device, team.part) if self.method.outliers else None
+        self.known_batch = min(run.schedule.known_batch, len(self.known) // team.size * team.size)
         self.steps = len(self.known) // self.known_batch
         self.images_per_epoch = self.steps * (self.known_batch + (run.schedule.outlier_batch if self.outliers else 0))
         torch.manual_seed(run.seed)
@@ -54,11 +57,15 @@ class Engine:
         if parent is not None:
             self._start_from(parent, data)
         self.optimizer = self._optimizer()
-        size = self.known_batch + (run.schedule.outlier_batch if self.outliers else 0)
+        size = (self.known_batch + (run.schedule.outlier_batch if self.outliers else 0)) // team.size
         kind = acceleration.choose(wish, device, self.model.backbone)
+        if kind == "graphs" and team.size > 1:
+            kind = "compile"  # a CUDA graph replays kernels alone, and gradients are averaged in between
         example = torch.zeros(size if kind != "none" else 0, 3, 32, 32, device=device)
         example = example.to(memory_format=torch.channels_last)
-        self.forward, self.acceleration = acceleration.accelerated(self.model, kind, example, self.precision)
+        self.forward, self.acceleration = acceleration.accelerated(
+            team.spread(self.model, device), kind, example, self.precision
+        )
 
     def _start_from(self, parent, data):
         """Take over the plain network's backbone, and its head or an estimate from its features."""
@@ -85,7 +92,7 @@ class Engine:
         )
 
     def epoch(self, number):
-        """Train for one epoch (numbered from 0); return the mean of each loss term.
+        """Train for one epoch (numbered from 0); return the mean of each loss term over the team.
 
         On a GPU the host waits for the device at the end of the epoch only.
 
@@ -94,17 +101,17 @@ class Engine:
         DivergedError
             At a loss that is not finite.
         StoppedError
-            After the step at which `stopping` was set.
+            After the step at which `stop` was called in any process of the team.
         """
         generator = torch.Generator(self.device).manual_seed(_mix(self.run.seed, number))
-        torch.manual_seed(_mix(self.run.seed, number) + 1)  # of dropout
+        torch.manual_seed(_mix(self.run.seed, number) + 1 + self.team.rank)  # of dropout
         schedule = self.run.schedule
         known = self.known.order(self.steps, self.known_batch, generator)
         outliers = [None] * self.steps
         if self.outliers:
             outliers = self.outliers.order(self.steps, schedule.outlier_batch, generator)
         seen = []
-        with _progress(self.run, number, self.steps) as bar:
+        with _progress(self.run, number, self.steps, self.team.leads) as bar:
             for step in range(self.steps):
                 factor = learning_rate_factor(schedule, (number + step / self.steps) / schedule.epochs)
                 terms = self.step(known[step], outliers[step], schedule.learning_rate * factor, generator)
@@ -113,17 +120,25 @@ class Engine:
                 bar.update()
                 looks = self.device.type == "cpu" and (step + 1) % CHECK_EVERY == 0
                 if looks or step + 1 == self.steps:
-                    self._check(number, names, seen)
-                    bar.set_postfix_str(f"loss {seen[-1].sum():.3f}", refresh=False)
-                if self.stopping:
+                    means = self._checked(number, names, seen)
+                    bar.set_postfix_str(f"loss {means[-1].sum():.3f}", refresh=False)
+                if self.team.any(self.stopping):
                     raise StoppedError(
                         f"run {self.run.name} was told to stop: it ended after step {step + 1} of {self.steps} of "
                         f"epoch {number + 1} of {schedule.epochs}; the same command goes on from the end of epoch {number}"
                     )
-        return dict(zip(names, torch.stack(seen).mean(0).tolist(), strict=True))
+        return dict(zip(names, means.mean(0).tolist(), strict=True))
+
+    def stop(self):
+        """Let `epoch` end after the step at hand."""
+        self.stopping = True
 
     def step(self, index, outlier_index, learning_rate, generator):
-        """Take one step of the optimiser; return the detached loss terms."""
+        """Take one step of the optimiser; return the detached loss terms of this process's share.
+
+        Shares are of equal size, so the mean of their means, and of its gradients, is that of the
+        whole batch. Gradients are clipped after they were averaged.
+        """
         self.model.train()
         self.optimizer.zero_grad()
         x = self.known.augmented(index, generator)
@@ -133,8 +148,9 @@ class Engine:
         x = models.normalize(x).to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             logits = self.forward(x)
-        labels = self.labels[index.to(self.device, non_blocking=True)]
-        terms = self.method.loss(logits[: len(index)], labels, logits[len(index) :], **self.run.loss)
+        own = index[batches.share(len(index), self.team.part)]
+        labels = self.labels[own.to(self.device, non_blocking=True)]
+        terms = self.method.loss(logits[: len(own)], labels, logits[len(own) :], **self.run.loss)
         sum(terms.values()).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.schedule.clip)
         for group in self.optimizer.param_groups:
@@ -142,15 +158,18 @@ class Engine:
         self.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
 
-    def _check(self, number, names, seen):
-        bad = (~torch.stack(seen).isfinite()).any(1).nonzero()  # of (steps, terms)
+    def _checked(self, number, names, seen):
+        """Average the terms over the team, so that all its processes diverge together: (steps, terms)."""
+        means = self.team.mean(torch.stack(seen))
+        bad = (~means.isfinite()).any(1).nonzero()
         if len(bad):
             first = int(bad[0])
-            terms = ", ".join(f"{name} = {float(value):g}" for name, value in zip(names, seen[first], strict=True))
+            terms = ", ".join(f"{name} = {float(value):g}" for name, value in zip(names, means[first], strict=True))
             raise DivergedError(
                 f"run {self.run.name}: loss is not finite at epoch {number + 1} of {self.run.schedule.epochs}, "
                 f"step {first + 1} of {self.steps}: {terms}; try a smaller learning rate, weight or clip"
             )
+        return means
 
     def state(self):
         """Tensors from which training can go on: weights and momenta."""
@@ -195,9 +214,10 @@ def learning_rate_factor(schedule, progress):
 
 
 @contextlib.contextmanager
-def _progress(run, number, steps):
+def _progress(run, number, steps, shown):
     """Progress bar of an epoch: in the terminal that a pipeline names, else where output goes."""
     options = {"total": steps, "desc": f"{run.name} epoch {number + 1}/{run.schedule.epochs}", "mininterval": 0.5}
+    options["disable"] = not shown
     terminal = os.environ.get("ICELIB_TERMINAL")
     if terminal is None:
         with tqdm(leave=False, **options) as bar:

@@ -1,7 +1,9 @@
 """Errors that are not the code's fault, told in one line."""
 
 import contextlib
+import signal
 import sys
+import threading
 
 
 class SourceError(RuntimeError):
@@ -25,8 +27,24 @@ STOPPED = 75  # exit status of a stopped training: EX_TEMPFAIL, "try again"
 
 @contextlib.contextmanager
 def readable_errors():
-    """End the process with one message and status 1 where input or the machine is at fault."""
+    """End the process with one message and status 1 where input or the machine is at fault; 75 if told to stop."""
     try:
         yield
     except (ValueError, OSError, SourceError) as error:
         sys.exit(f"error: {error}")
+    except StoppedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(STOPPED)
+
+
+@contextlib.contextmanager
+def at_sigterm(action):
+    """Call `action` at SIGTERM, which schedulers send before they kill, in place of ending the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: action())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

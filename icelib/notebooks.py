@@ -8,7 +8,6 @@ executes a notebook into a report.
 import argparse
 import contextlib
 import os
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import nbformat
 
 from icelib import paths
-from icelib.errors import STOPPED, StoppedError, readable_errors
+from icelib.errors import STOPPED, StoppedError, at_sigterm, readable_errors
 from icelib.files import replacing, write_bytes
 
 
@@ -53,7 +52,7 @@ def run(notebook, report, parameters):
     with tempfile.TemporaryDirectory(prefix="icelib-") as sockets:
         config = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
         try:
-            with _sigterm_goes_to_kernels():
+            with at_sigterm(_terminate_kernel):
                 papermill.execute_notebook(notebook, failed, parameters, config=config, **options)
         except papermill.PapermillExecutionError as error:
             print(f"error: {error.ename}: {error.evalue}\n(see {paths.relative(failed)})", file=sys.stderr)
@@ -64,21 +63,13 @@ def run(notebook, report, parameters):
     failed.unlink()
 
 
-@contextlib.contextmanager
-def _sigterm_goes_to_kernels():
+def _terminate_kernel():
     """Pass SIGTERM on to the kernel, which runs in a session of its own and ends the training in order."""
     import psutil
 
-    def forward(*_):
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.terminate()
-
-    before = signal.signal(signal.SIGTERM, forward)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.terminate()
 
 
 def scrub(notebook):

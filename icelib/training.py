@@ -3,19 +3,18 @@
 import contextlib
 import hashlib
 import shutil
-import signal
 import sys
-import threading
 import time
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from icelib import batches, checkpoints, hardware, metrics, params, paths, tasks, tensors
+from icelib import batches, checkpoints, distributed, hardware, metrics, params, paths, tasks, tensors
 from icelib.engine import Engine
-from icelib.errors import BusyError
+from icelib.errors import BusyError, at_sigterm
 from icelib.files import write_json
 from icelib.methods import METHODS
+from icelib.team import ALONE
 
 LOCK_PATIENCE = 20  # seconds: a killed process may leave its notebook kernel alive for a moment
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -26,7 +25,7 @@ def train(run, keep=True):
 
     The final weights and those after ``run.schedule.kept_epochs`` go to ``checkpoints/``, the
     history to ``results/history/``. On a CPU the weights are the same, bit for bit, whether or
-    not the run was interrupted.
+    not the run was interrupted. It takes as many processes as params.yaml has ``devices``.
 
     Parameters
     ----------
@@ -54,25 +53,33 @@ def train(run, keep=True):
     BusyError
         If another process is at work on the same run.
     """
+    devices = params.load().devices
+    return lead(run, keep, ALONE) if devices == 1 else distributed.launch(run, keep, devices)
+
+
+def lead(run, keep, team):
+    """Train a run as the process that holds its lock, validates and writes; see `train`."""
     with _alone(run):
-        device = hardware.device()
-        train_data, task = tasks.load(run.scale, run.known, "train")
         validation, held_out = tasks.load(run.scale, run.known, "validation")
-        parent, grown = checkpoints.load(run.parent, device) if run.parent else (None, {"sha256": None})
-        validation = {name: tensor.to(device) for name, tensor in validation.items()}
-        engine = Engine(run, train_data, len(task["classes"]), device, parent, params.load().acceleration)
+        engine, task, parent = _engine(run, team)
+        validation = {name: tensor.to(engine.device) for name, tensor in validation.items()}
+        environment = {
+            **hardware.describe(engine.device, engine.precision),
+            "acceleration": engine.acceleration,
+            "devices": team.size,
+        }
         origin = {
-            "environment": hardware.describe(device, engine.precision) | {"acceleration": engine.acceleration},
+            "environment": environment,
             "data": {"train": task["sha256"], "validation": held_out["sha256"]},
-            "parent": grown["sha256"],
+            "parent": parent,
             "code": _code_digest(),
         }
         about = {"run": run.model_dump(), "classes": task["classes"], **origin}
-        state = paths.RESUME / run.digest / "state.safetensors"
-        history = _resume(engine, run, state, origin, keep)
+        history = _resume(engine, run, origin, keep)
+        team.told(len(history))
         if keep and not history:
             _snapshot(engine, run, 0, about)
-        with _stopped_by_sigterm(engine):
+        with at_sigterm(engine.stop):
             while len(history) < run.schedule.epochs:
                 started = time.perf_counter()
                 terms = engine.epoch(len(history))
@@ -89,17 +96,28 @@ def train(run, keep=True):
                 )
                 if keep and len(history) in run.schedule.kept_epochs:
                     _snapshot(engine, run, len(history), about)
-                tensors.save(state, engine.state(), {"history": history, "origin": origin})
+                tensors.save(_state(run), engine.state(), {"history": history, "origin": origin})
         if keep:
             tensors.save(paths.checkpoint(run), engine.model.state_dict(), about)
             if paths.snapshots(run).exists():
                 shutil.rmtree(paths.snapshots(run))  # a move into a folder that is left would nest them
             shutil.move(_waiting(run), paths.snapshots(run))
             write_json(paths.history(run), {"run": run.name, **origin, "epochs": history})
-            state.unlink()
+            _state(run).unlink()
         else:
-            tensors.save(state, {}, {"history": history, "origin": origin})
+            tensors.save(_state(run), {}, {"history": history, "origin": origin})
     return history
+
+
+def follow(run, team):
+    """Take the same steps as the process that leads, and write nothing."""
+    engine, _, _ = _engine(run, team)
+    done = team.told(None)
+    if 0 < done < run.schedule.epochs:
+        engine.load_state(tensors.load(_state(run))[0])
+    with at_sigterm(engine.stop):
+        for number in range(done, run.schedule.epochs):
+            engine.epoch(number)
 
 
 def validate(model, run, data, precision):
@@ -134,8 +152,23 @@ def validate(model, run, data, precision):
 
 def _code_digest():
     """Hash of the modules that a network's weights depend on."""
-    modules = ("acceleration", "batches", "engine", "heads", "losses", "methods", "models", "scores")
+    modules = ("acceleration", "batches", "engine", "heads", "losses", "methods", "models", "scores", "team")
     return hashlib.sha256(b"".join((paths.PACKAGE / f"{name}.py").read_bytes() for name in modules)).hexdigest()
+
+
+def _engine(run, team):
+    """Return a run's engine, what describes the task, and the digest of the weights it starts from."""
+    device = hardware.device()
+    train_data, task = tasks.load(run.scale, run.known, "train")
+    parent, grown = checkpoints.load(run.parent, device) if run.parent else (None, {"sha256": None})
+    acceleration = params.load().acceleration
+    engine = Engine(run, train_data, len(task["classes"]), device, parent, acceleration, team)
+    return engine, task, grown["sha256"]
+
+
+def _state(run):
+    """File from which an unfinished run goes on."""
+    return paths.RESUME / run.digest / "state.safetensors"
 
 
 def _waiting(run):
@@ -147,8 +180,15 @@ def _snapshot(engine, run, epoch, about):
     tensors.save(_waiting(run) / checkpoints.snapshot_name(epoch), engine.model.state_dict(), about)
 
 
-def _resume(engine, run, state, origin, keep):
-    """Load the state of an interrupted run or a finished trial, if there is one; return its history."""
+def _resume(engine, run, origin, keep):
+    """Load the state of an interrupted run or a finished trial, if there is one; return its history.
+
+    Raises
+    ------
+    ValueError
+        If all but the number of devices is as it was.
+    """
+    state = _state(run)
     if not state.exists():
         return []
     try:
@@ -159,6 +199,13 @@ def _resume(engine, run, state, origin, keep):
         print(f"{error}\nIt was moved to {paths.relative(aside)}; training starts anew.", file=sys.stderr)
         return []
     changed = [name for name in origin if about.get("origin", {}).get(name) != origin[name]]
+    if saved and changed == ["environment"]:
+        begun, now = (x["environment"]["devices"] for x in (about["origin"], origin))
+        if begun != now:
+            raise ValueError(
+                f"run {run.name} was begun with devices = {begun} and cannot go on with devices = {now}, which changes its "
+                f"digits; set devices to {begun} in params.yaml, or delete {paths.relative(state.parent)} to start anew"
+            )
     if changed:
         print(f"{' and '.join(changed)} changed since the run was interrupted; training starts anew", file=sys.stderr)
         return []
@@ -170,23 +217,6 @@ def _resume(engine, run, state, origin, keep):
         return []
     engine.load_state(saved)
     return about["history"]
-
-
-@contextlib.contextmanager
-def _stopped_by_sigterm(engine):
-    """Let SIGTERM end the training after the step at hand; schedulers send it before they kill."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-
-    def stop(*_):
-        engine.stopping = True
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
