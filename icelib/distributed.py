@@ -49,7 +49,11 @@ def launch(run, keep, devices):
     """
     _check(run, devices)
     threads = max(1, torch.get_num_threads() // devices)
-    environment = os.environ | {"ICELIB_ROOT": str(paths.ROOT), "OMP_NUM_THREADS": str(threads)}
+    environment = os.environ | {
+        "ICELIB_ROOT": str(paths.ROOT),
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")])),
+    }
     torchrun = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={devices}"]
     with tempfile.TemporaryDirectory(prefix="icelib-") as folder:
         folder = Path(folder)

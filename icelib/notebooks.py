@@ -45,6 +45,9 @@ def run(notebook, report, parameters):
 
     # the kernel has no terminal of its own: tell it where a person may be watching
     os.environ["ICELIB_TERMINAL"] = os.ttyname(2) if os.isatty(2) else ""
+    # nor does it start in the project's folder: let it import the code that is running, not what is installed
+    code_of_this = [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, code_of_this))
     failed = paths.ROOT / "scratch" / f"{Path(report).stem}.failed.ipynb"
     failed.parent.mkdir(exist_ok=True)
     options = {"kernel_name": "python3", "progress_bar": False, "cwd": paths.NOTEBOOKS}
