@@ -55,21 +55,25 @@ def table(result):
     lines = {}
     for row in result["candidates"]:
         marks = {"rule": "✓" if row["chosen"] else "", "in use": "✓" if in_use(result, row) else ""}
-        if "diverged" in row:
-            figures = {"accuracy": np.nan}
-        else:
-            figures = {
-                "accuracy": row["accuracy"],
-                "AUROC auxiliary": row["outliers"]["auroc"],
-                "AUROC jigsaw": row["jigsaw"]["auroc"],
-                "mean AUROC": sweeps.mean_auroc(row),
-                "FPR95 auxiliary": row["outliers"]["fpr95"],
-                "FPR95 jigsaw": row["jigsaw"]["fpr95"],
-            }
-        lines[label(row["change"])] = {key: round(100 * value, 2) for key, value in figures.items()} | marks
+        lines[label(row["change"])] = columns(row) | marks
     found = pd.DataFrame(lines).T
     found.index.name = " / ".join(result["candidates"][0]["change"])
     return found
+
+
+def columns(row):
+    """Name and round the validation figures of a candidate, in percent."""
+    if "diverged" in row:
+        return {"accuracy": np.nan}
+    figures = {
+        "accuracy": row["accuracy"],
+        "AUROC auxiliary": row["outliers"]["auroc"],
+        "AUROC jigsaw": row["jigsaw"]["auroc"],
+        "mean AUROC": sweeps.mean_auroc(row),
+        "FPR95 auxiliary": row["outliers"]["fpr95"],
+        "FPR95 jigsaw": row["jigsaw"]["fpr95"],
+    }
+    return {key: round(100 * value, 2) for key, value in figures.items()}
 
 
 def figure(result):

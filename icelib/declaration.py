@@ -3,10 +3,10 @@
 import itertools
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from icelib.acceleration import KINDS
-from icelib.schema import Scale, Strict, hint, unique
+from icelib.schema import OwnMethod, Scale, Strict, declare, hint, unique
 
 
 class Group(Strict):
@@ -38,6 +38,8 @@ class Params(Strict):
     sweeps: list[str]
     datasets: list[str]
     own_datasets: dict[str, dict[str, str]]
+    # before the blocks, which give their parameters
+    own_methods: Annotated[dict[str, OwnMethod], AfterValidator(declare)] = {}
     blocks: dict[str, Scale]
 
     @model_validator(mode="after")

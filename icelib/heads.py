@@ -1,5 +1,6 @@
 """Top layers: features (N, d) to logits (N, K), linear (eq. 0.1) or Gaussian (eq. 0.11)."""
 
+import inspect
 import math
 
 import torch
@@ -120,3 +121,21 @@ class GaussianHead(nn.Module):
         self.log_diagonal.copy_(diagonal.log())
         if self.factor in ("lower", "precision"):
             self.lower.copy_(factor.tril(-1))
+
+
+HEADS = {"linear": LinearHead, "gaussian": GaussianHead}
+
+
+def parameters(head):
+    """Names of the parameters of a head, set in params.yaml beside those of the loss.
+
+    Parameters
+    ----------
+    head : str or type
+        Key of `HEADS`, or a class of one's own: ``Head(features, classes, **parameters)``.
+
+    Returns
+    -------
+    tuple of str
+    """
+    return tuple(inspect.signature(HEADS.get(head, head)).parameters)[2:]

@@ -13,21 +13,24 @@ class Method(NamedTuple):
     ----------
     loss : callable
         One of `icelib.losses`: ``loss(known_logits, labels, outlier_logits, **parameters)``.
-    head : {"linear", "gaussian"}
-        Top layer: eq. 0.1 or eq. 0.11.
+    head : str or type
+        Top layer: a key of `heads.HEADS`, or a class, see `heads.parameters`.
     score : callable
         One of `icelib.scores`: logits to one value per sample, higher for known samples.
     outliers : bool
         Whether the method trains on auxiliary outliers.
     title : str
         Name in tables and figures.
+    paper : bool
+        Whether the paper compares it.
     """
 
     loss: Callable
-    head: str
+    head: str | type
     score: Callable
     outliers: bool
     title: str
+    paper: bool = True
 
 
 METHODS = {

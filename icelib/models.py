@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from icelib.heads import GaussianHead, LinearHead
+from icelib.heads import HEADS
 
 # Channel means and deviations of CIFAR-10's training images, as shares of 255.
 MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
@@ -193,20 +193,19 @@ def build(network, shape, head, classes, head_parameters):
         Key of `BACKBONES`.
     shape : dict
         Its parameters.
-    head : {"linear", "gaussian"}
+    head : str or type
+        Key of `heads.HEADS`, or a class.
     classes : int
         K.
     head_parameters : dict
-        Of `heads.GaussianHead`; the linear head has none.
+        Those of `heads.parameters`.
 
     Returns
     -------
     Classifier
     """
     backbone = BACKBONES[network](**shape)
-    if head == "linear":
-        return Classifier(backbone, LinearHead(backbone.features, classes))
-    return Classifier(backbone, GaussianHead(backbone.features, classes, **head_parameters))
+    return Classifier(backbone, HEADS.get(head, head)(backbone.features, classes, **head_parameters))
 
 
 def normalize(images):

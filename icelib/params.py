@@ -3,15 +3,15 @@
 import argparse
 import hashlib
 import json
+from typing import ClassVar
 
 import yaml
 from pydantic import ValidationError
 
-from icelib import paths
+from icelib import heads, paths
 from icelib.declaration import Params
 from icelib.methods import METHODS
 from icelib.schema import (
-    HEAD_PARAMETERS,
     DenseNetShape,
     Schedule,
     Strict,
@@ -40,6 +40,7 @@ class Run(Strict):
     loss: dict[str, float]
     head: dict[str, float | str]
     parent: "Run | None" = None  # whose weights a fine-tuned run starts from
+    own: ClassVar[bool] = False  # tried out in a notebook, see icelib.own: its files go to scratch/
 
     @property
     def name(self):
@@ -124,7 +125,7 @@ def run(scale, known, network, protocol, method, seed):
         shape=pick(networks, network, f"{scale}.networks"),
         schedule=schedule,
         loss={name: parameters[name] for name in loss_parameters(method)},
-        head={name: parameters[name] for name in HEAD_PARAMETERS[METHODS[method].head]},
+        head={name: parameters[name] for name in heads.parameters(METHODS[method].head)},
         parent=run(scale, known, network, "scratch", "plain", seed) if schedule.start == "plain" else None,
     )
 
@@ -180,8 +181,13 @@ def vary(run, changes):
             raise ValueError(f"{run.method} has no parameter {key!r}{hint(key, [*loss, *head, *schedule])}")
         place[key] = value
     check_parameters(run.method, loss | head)
+    return run.model_copy(update={"loss": loss, "head": head, "schedule": checked(Schedule, schedule)})
+
+
+def checked(kind, values):
+    """Make a part of the schema from its values; raise ValueError with a line for each that is not right."""
     try:
-        return run.model_copy(update={"loss": loss, "head": head, "schedule": Schedule(**schedule)})
+        return kind(**values)
     except ValidationError as error:
         raise ValueError("\n".join(_lines(error))) from None
 

@@ -15,31 +15,37 @@ DOWNLOADS = ROOT / "data" / "downloads"  # archives as published, also those put
 DATASETS = ROOT / "data" / "sets"  # one folder of .npz files per prepared data set
 TASKS = ROOT / "data" / "tasks"  # data sets divided into train, validation and test
 RESUME = ROOT / ".resume"  # states of unfinished runs
+OWN = ROOT / "scratch" / "own"  # what a user tries out, one folder each
+
+
+def home(run):
+    """Return the folder that holds a run's files: the project, or one of its own for what is tried out."""
+    return OWN / f"{run.method}-{run.digest}" if run.own else ROOT
 
 
 def checkpoint(run):
     """Return the path of a run's final weights."""
-    return ROOT / "checkpoints" / run.scale / f"{run.name}.safetensors"
+    return home(run) / "checkpoints" / run.scale / f"{run.name}.safetensors"
 
 
 def snapshots(run):
     """Return the folder of a run's weights on the way, one file for each epoch that was kept."""
-    return ROOT / "checkpoints" / run.scale / f"{run.name}.epochs"
+    return home(run) / "checkpoints" / run.scale / f"{run.name}.epochs"
 
 
 def history(run):
     """Return the path of a run's per-epoch history."""
-    return ROOT / "results" / "history" / run.scale / f"{run.name}.json"
+    return home(run) / "results" / "history" / run.scale / f"{run.name}.json"
 
 
 def scores(run):
     """Return the path of a run's per-sample scores."""
-    return ROOT / "results" / "scores" / run.scale / f"{run.name}.safetensors"
+    return home(run) / "results" / "scores" / run.scale / f"{run.name}.safetensors"
 
 
 def metrics(run):
     """Return the path of a run's metrics."""
-    return ROOT / "results" / "metrics" / run.scale / f"{run.name}.json"
+    return home(run) / "results" / "metrics" / run.scale / f"{run.name}.json"
 
 
 def trace(run):

@@ -9,7 +9,7 @@ from icelib import latex, paths
 from icelib.captions import FINETUNE, HEADINGS, MANY, MARKS, NAMES, SCRATCH, caption
 from icelib.cells import DETECTION, METRICS
 from icelib.files import write_bytes
-from icelib.tables import POSTHOC, TRIPLE, side
+from icelib.tables import POSTHOC, side
 
 NOT_RUN = "not run at this scale"
 
@@ -95,8 +95,8 @@ def _triples(cells):
     lines = []
     for (theirs, ours), triple in cells.groupby(["paper_outliers", "outliers"], sort=False):
         line = {("outliers", "paper"): theirs or "–", ("outliers", "ours"): ours or "–"}
-        for cell in triple.set_index("method").loc[list(TRIPLE)].reset_index().itertuples():
-            line[cell.method, "paper"] = _bold(f"{cell.paper:.2f}", cell.best_paper) if theirs else "–"
+        for cell in triple.itertuples():
+            line[cell.method, "paper"] = _bold(f"{cell.paper:.2f}", cell.best_paper) if np.isfinite(cell.paper) else "–"
             line[cell.method, "ours"] = _number(cell, cell.best_ours) if ours else "–"
             line[cell.method, "difference"] = _signed(cell.difference)
         lines.append(line)
@@ -176,6 +176,8 @@ def _title(cells):
 
 
 def _paper(cell):
+    if np.isnan(cell.paper):
+        return "–"
     return f"{cell.paper:.2f}" if cell.paper_fits_convention else f"({cell.paper:.2f})"
 
 

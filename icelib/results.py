@@ -38,11 +38,7 @@ def measure(run):
         outliers = {
             key.split("/")[1]: x for key, x in scores.items() if key.startswith(f"{name}/") and key != f"{name}/known"
         }
-        values = {key: np.array(list(metrics.detection_metrics(known, x).values())) for key, x in outliers.items()}
-        spread = metrics.bootstrap(known, outliers, repeats)
-        values["mean"] = np.mean([values[key] for key in averaged], axis=0)
-        spread["mean"] = np.mean([spread[key] for key in averaged], axis=0)
-        detectors[name] = {key: _table(values[key], metrics.percentile_interval(spread[key])) for key in values}
+        detectors[name] = detection(known, outliers, averaged, repeats)
     low, high = metrics.percentile_interval(redrawn)
     result = {
         "run": run.name,
@@ -55,6 +51,31 @@ def measure(run):
     }
     write_json(paths.metrics(run), result)
     return result
+
+
+def detection(known, outliers, averaged, repeats):
+    """Compute the metrics of one detector with their intervals, and their means over some sets.
+
+    Parameters
+    ----------
+    known : ndarray, shape (N,)
+    outliers : dict of str to ndarray, shapes (M,)
+    averaged : list of str
+        Sets of the row ``mean``; without any there is none.
+    repeats : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        For each set and each of `metrics.NAMES`: ``value``, ``low`` and ``high``, as shares.
+    """
+    values = {key: np.array(list(metrics.detection_metrics(known, x).values())) for key, x in outliers.items()}
+    spread = metrics.bootstrap(known, outliers, repeats)
+    if averaged:
+        values["mean"] = np.mean([values[key] for key in averaged], axis=0)
+        spread["mean"] = np.mean([spread[key] for key in averaged], axis=0)
+    return {key: _table(values[key], metrics.percentile_interval(spread[key])) for key in values}
 
 
 def load(run):

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from icelib.heads import FACTORS
-from icelib.methods import METHODS
+from icelib import heads, losses, scores
+from icelib.methods import METHODS, Method
 
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -128,6 +128,22 @@ class Detectors(Strict):
 
     odin_temperature: Positive
     odin_noise: NonNegative
+    own: list[str] = []  # functions of `icelib.scores`, beside the post-hoc detectors
+
+    @model_validator(mode="after")
+    def _scores_exist(self):
+        unique("own", self.own)
+        for name in self.own:
+            pick_function(scores, name)
+        return self
+
+
+class OwnMethod(Strict):
+    """A method that the paper does not have: the loss of that name in `icelib.losses`."""
+
+    head: Literal[tuple(heads.HEADS)]
+    score: str  # in `icelib.scores`
+    title: str
 
 
 class Sweep(Strict):
@@ -183,10 +199,6 @@ class Scale(Strict):
         return self
 
 
-# Form and start values of the Gaussian head, see `heads.GaussianHead`; the linear head has none.
-HEAD_PARAMETERS = {"linear": (), "gaussian": ("factor", "mean_scale", "covariance_scale")}
-
-
 def loss_parameters(method):
     """Names of the keyword parameters that a method's loss takes."""
     signature = inspect.signature(METHODS[method].loss)
@@ -195,7 +207,7 @@ def loss_parameters(method):
 
 def check_parameters(method, values):
     """Raise ValueError unless `values` are the parameters of a method's loss and head."""
-    head = HEAD_PARAMETERS[METHODS[method].head]
+    head = heads.parameters(METHODS[method].head)
     expected = loss_parameters(method) + head
     for key in values:
         if key not in expected:
@@ -212,14 +224,38 @@ _RIGHT = {
     "weight": lambda value: value >= 0,
     "mean_scale": lambda value: value > 0,
     "covariance_scale": lambda value: value > 0,
-    "factor": lambda value: value in FACTORS,
+    "factor": lambda value: value in heads.FACTORS,
 }
 
 
 def _expected(key):
     if key == "factor":
-        return f"one of {list(FACTORS)}"
+        return f"one of {list(heads.FACTORS)}"
     return "a number" + {"weight": " ≥ 0", "mean_scale": " > 0", "covariance_scale": " > 0"}.get(key, "")
+
+
+def declare(own):
+    """Make the methods of `OwnMethod`s known, by name.
+
+    Raises
+    ------
+    ValueError
+        If a name is one of the paper's methods, or there is no such loss or score.
+    """
+    for name, about in own.items():
+        if name in METHODS and METHODS[name].paper:
+            raise ValueError(f"{name}: is a method of the paper; choose another name")
+        loss, score = pick_function(losses, name), pick_function(scores, about.score)
+        METHODS[name] = Method(loss, about.head, score, True, about.title, paper=False)
+    return own
+
+
+def pick_function(module, name):
+    """Return a public function of a module; raise ValueError with the ones that there are."""
+    there = [key for key, x in vars(module).items() if inspect.isfunction(x) and x.__module__ == module.__name__]
+    if name not in there:
+        raise ValueError(f"icelib/{module.__name__.split('.')[-1]}.py has no function {name!r}{hint(name, there)}")
+    return getattr(module, name)
 
 
 def hint(word, known):

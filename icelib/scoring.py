@@ -6,6 +6,7 @@
 """
 
 from icelib import batches, checkpoints, hardware, params, paths, posthoc, tasks, tensors
+from icelib import scores as score_functions
 from icelib.errors import readable_errors
 from icelib.methods import METHODS
 
@@ -36,6 +37,9 @@ def score(run):
         validation, _ = tasks.load(run.scale, run.known, "validation")
         settings = params.load().blocks[run.scale].detectors
         scores |= posthoc.scores(model, train, validation, test, settings)
+        scores |= {
+            f"{own}/{name}": getattr(score_functions, own)(x) for own in settings.own for name, x in logits.items()
+        }
     predicted = logits["known"].argmax(1)
     tensors.save(paths.scores(run), scores | {"labels": labels, "predicted": predicted}, about)
 

@@ -78,6 +78,11 @@ def trial(candidate):
         last = training.train(candidate, keep=False)[-1]
     except DivergedError as error:
         return {"diverged": str(error)}
+    return figures(last)
+
+
+def figures(last):
+    """Take from an epoch of a history what choices are made by, and the loss terms."""
     kinds = {
         kind: {"auroc": x["auroc"], "fpr95": x["fpr95_outlier_positive"]} for kind, x in last["validation"].items()
     }

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from icelib import params, results
-from icelib.cells import DETECTION, lines, paper, results_by_block, task_playing
+from icelib.cells import DETECTION, METRICS, lines, paper, results_by_block, task_playing
+from icelib.methods import METHODS
 
 # Row of Table 2: the method that is trained, and the detector that scores its network.
 ROWS = {
@@ -29,6 +30,7 @@ ABLATION = {
     ("ICE⁻", "WRN(G)"): "ice_minus",
     ("ICE", "WRN(G)"): "ice",
 }
+NOTHING = dict.fromkeys(METRICS, np.nan) | {"convention": None}  # what the paper says of a method that it does not have
 POSTHOC = {
     "msp": "MSP",
     "odin": "ODIN",
@@ -60,19 +62,21 @@ def table1(scale):
         metric and convention. ``paper_outliers`` is the paper's set and ``outliers`` ours that stands
         beside it; either is empty where there is none. In the row ``mean``, the paper's value is
         computed from its cells without CIFAR100, and ours is over the task's ``mean_over``.
-        ``best_paper`` and ``best_ours`` mark the best of the three methods, all in a tie, and none
-        where one of them is missing.
+        ``best_paper`` and ``best_ours`` mark the best of the paper's three methods, all in a tie, and
+        none where one of them is missing. Methods that params.yaml adds follow the three.
     """
     found, rows = results_by_block(scale), []
     for (known, network, protocol), block in paper("table1").groupby(["known", "network", "protocol"], sort=False):
-        trained = {row: found[known, network, protocol, method] for row, method in TRIPLE.items()}
+        methods = TRIPLE | {METHODS[method].title: method for method in own_methods()}
+        trained = {row: found[known, network, protocol, method] for row, method in methods.items()}
+        trained = {row: runs for row, runs in trained.items() if runs or row in TRIPLE}
         images = next((result["images"] for several in trained.values() for result in several), {})
         task = task_playing(scale, known) if images else None
         values = block.set_index("outliers").select_dtypes("number")
         values.loc["mean"] = values.drop(index="CIFAR100", errors="ignore").mean().round(4)
         values.loc[""] = np.nan
         for theirs, ours in _pairs(block.outliers, task):
-            for row, method in TRIPLE.items():
+            for row in trained:
                 about = {
                     "scale": scale,
                     "paper_known": known,
@@ -85,9 +89,11 @@ def table1(scale):
                     "known_images": images.get("known"),
                     "outlier_images": images.get(ours),
                 }
-                cells = {metric: values.loc[theirs, f"{metric}_{method}"] for metric in DETECTION}
-                cells["convention"] = block.convention.iloc[0]
-                rows += lines(about, trained[row] if ours else [], method, cells, ours, DETECTION)
+                cells = NOTHING
+                if row in TRIPLE:
+                    cells = {metric: values.loc[theirs, f"{metric}_{TRIPLE[row]}"] for metric in DETECTION}
+                    cells["convention"] = block.convention.iloc[0]
+                rows += lines(about, trained[row] if ours else [], methods[row], cells, ours, DETECTION)
     table = pd.DataFrame(rows).astype({"known_images": "Int64", "outlier_images": "Int64"})
     return table.assign(best_paper=_best(table, "paper"), best_ours=_best(table, "ours"))
 
@@ -111,16 +117,23 @@ def table2(scale):
         runs = found[row["known"], "wideresnet", protocol, method]
         about = _about(scale, row["known"], runs) | {"row": row["row"], "protocol": row["protocol"]}
         rows += lines(about, runs, detector, row)
+    for (known, network, protocol, method), runs in found.items():
+        if method in own_methods() and network == "wideresnet":
+            about = _about(scale, known, runs) | {"row": METHODS[method].title, "protocol": protocol}
+            rows += lines(about, runs, method, NOTHING)
     return pd.DataFrame(rows)
 
 
-def table3(scale):
+def table3(scale, tried=()):
     """Put the paper's Table 3 (ablation on CIFAR10, from scratch) beside our runs, as `table2` does.
 
     Parameters
     ----------
     scale : str
         Block of params.yaml.
+    tried : iterable of (str, str, str, dict)
+        Further rows: name, head, detector, and the result file of a run that params.yaml does not
+        declare.
 
     Returns
     -------
@@ -132,7 +145,24 @@ def table3(scale):
         runs = found["CIFAR10", "wideresnet", "scratch", method]
         about = _about(scale, "CIFAR10", runs) | {"row": row["row"], "model": row["model"]}
         rows += lines(about, runs, method, row)
+    about = _about(scale, "CIFAR10", rows)
+    for method in own_methods():
+        if runs := found["CIFAR10", "wideresnet", "scratch", method]:
+            name = {"row": METHODS[method].title, "model": model(METHODS[method].head)}
+            rows += lines(about | name, runs, method, NOTHING)
+    for row, head, detector, result in tried:
+        rows += lines(about | {"row": row, "model": model(head)}, [result], detector, NOTHING)
     return pd.DataFrame(rows)
+
+
+def own_methods():
+    """List the methods that params.yaml adds to the paper's."""
+    return list(params.load().own_methods)
+
+
+def model(head):
+    """Name a network with a head as the paper's Table 3 does."""
+    return {"linear": "WRN", "gaussian": "WRN(G)"}.get(head, f"WRN({head})")
 
 
 def extended(scale):
@@ -155,15 +185,15 @@ def extended(scale):
     found, task, rows = results_by_block(scale), task_playing(scale, "CIFAR10"), []
     networks = {method: found["CIFAR10", "wideresnet", "scratch", method] for method in ("plain", "ice")}
     near = [name for name in task.outliers if name not in task.mean_over] if task else []
-    for detector, row in POSTHOC.items():
+    own = params.load().blocks[scale].detectors.own
+    for detector, row in (POSTHOC | dict(zip(own, own, strict=True))).items():
         scored = {key: [x for x in several if detector in x["detectors"]] for key, several in networks.items()}
         for outliers in ("mean", *near):
-            nothing = dict.fromkeys(DETECTION, np.nan) | {"convention": None}
             about = _about(scale, "CIFAR10", [*networks["plain"], *networks["ice"]]) | {
                 "row": row,
                 "outliers": outliers,
             }
-            sides = [lines({}, scored[key], detector, nothing, outliers, DETECTION) for key in networks]
+            sides = [lines({}, scored[key], detector, NOTHING, outliers, DETECTION) for key in networks]
             for plain, ice in zip(*sides, strict=True):
                 line = about | {key: plain[key] for key in ("metric", "convention")}
                 for name, side in zip(networks, (plain, ice), strict=True):
@@ -193,7 +223,7 @@ def _pairs(theirs, task):
 
 def _best(table, column):
     triple = ["paper_known", "network", "protocol", "paper_outliers", "outliers", "metric", "convention"]
-    higher_is_better = table[column].where(table.metric != "fpr95", -table[column])
+    higher_is_better = table[column].where(table.metric != "fpr95", -table[column]).where(table.method.isin(TRIPLE))
     groups = higher_is_better.groupby([table[key] for key in triple])
     return (higher_is_better == groups.transform("max")) & (groups.transform("count") == len(TRIPLE))
 

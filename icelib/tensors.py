@@ -4,6 +4,7 @@ A file is in safetensors format, with one metadata entry, ``icelib``: a JSON obj
 the content, and the SHA-256 of all tensors. Equal content gives equal bytes.
 """
 
+import contextlib
 import hashlib
 import json
 
@@ -51,16 +52,8 @@ def load(path, device="cpu"):
     ValueError
         If the file is missing, damaged or not of this project; names it.
     """
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = json.loads(file.metadata()["icelib"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError:
-        raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
-    except Exception as error:  # safetensors has an exception type of its own
-        raise ValueError(
-            f"{paths.relative(path)} cannot be read: {error or type(error).__name__}; remove it and run `dvc repro`"
-        ) from error
+    with _opened(path) as (file, metadata):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     if _digest(tensors) != metadata["sha256"]:
         raise ValueError(
             f"{paths.relative(path)} is damaged: its tensors do not match their SHA-256; remove it and run `dvc repro`"
@@ -68,6 +61,31 @@ def load(path, device="cpu"):
     return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata["about"] | {
         "sha256": metadata["sha256"]
     }
+
+
+def read_about(path):
+    """Read what `load` returns beside the tensors, without these: nothing but the header is read.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or not of this project; names it.
+    """
+    with _opened(path) as (_, metadata):
+        return metadata["about"] | {"sha256": metadata["sha256"]}
+
+
+@contextlib.contextmanager
+def _opened(path):
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            yield file, json.loads(file.metadata()["icelib"])
+    except FileNotFoundError:
+        raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
+    except Exception as error:  # safetensors has an exception type of its own
+        raise ValueError(
+            f"{paths.relative(path)} cannot be read: {error or type(error).__name__}; remove it and run `dvc repro`"
+        ) from error
 
 
 def _digest(tensors):

@@ -20,12 +20,13 @@ LOCK_PATIENCE = 20  # seconds: a killed process may leave its notebook kernel al
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
-def train(run, keep=True):
+def train(run, keep=True, watch=lambda history: None):
     """Train one run to its end, going on from its last finished epoch if it was interrupted.
 
     The final weights and those after ``run.schedule.kept_epochs`` go to ``checkpoints/``, the
     history to ``results/history/``. On a CPU the weights are the same, bit for bit, whether or
-    not the run was interrupted. It takes as many processes as params.yaml has ``devices``.
+    not the run was interrupted. It takes as many processes as params.yaml has ``devices``; a run of
+    `icelib.own` takes one, since its functions live in this one.
 
     Parameters
     ----------
@@ -34,6 +35,8 @@ def train(run, keep=True):
         Write checkpoints and history. A trial of other parameters than params.yaml has is not
         kept, since the files of the declared run have the same names; its history stays in
         ``.resume/``, so that the same trial takes no time again.
+    watch : callable
+        Called with the history after each epoch, if there is one process.
 
     Returns
     -------
@@ -53,11 +56,11 @@ def train(run, keep=True):
     BusyError
         If another process is at work on the same run.
     """
-    devices = params.load().devices
-    return lead(run, keep, ALONE) if devices == 1 else distributed.launch(run, keep, devices)
+    devices = 1 if run.own else params.load().devices
+    return lead(run, keep, ALONE, watch) if devices == 1 else distributed.launch(run, keep, devices)
 
 
-def lead(run, keep, team):
+def lead(run, keep, team, watch=lambda history: None):
     """Train a run as the process that holds its lock, validates and writes; see `train`."""
     with _alone(run):
         validation, held_out = tasks.load(run.scale, run.known, "validation")
@@ -72,7 +75,7 @@ def lead(run, keep, team):
             "environment": environment,
             "data": {"train": task["sha256"], "validation": held_out["sha256"]},
             "parent": parent,
-            "code": _code_digest(),
+            "code": code_digest(),
         }
         about = {"run": run.model_dump(), "classes": task["classes"], **origin}
         history = _resume(engine, run, origin, keep)
@@ -97,6 +100,7 @@ def lead(run, keep, team):
                 if keep and len(history) in run.schedule.kept_epochs:
                     _snapshot(engine, run, len(history), about)
                 tensors.save(_state(run), engine.state(), {"history": history, "origin": origin})
+                watch(history)
         if keep:
             tensors.save(paths.checkpoint(run), engine.model.state_dict(), about)
             if paths.snapshots(run).exists():
@@ -150,7 +154,7 @@ def validate(model, run, data, precision):
     }
 
 
-def _code_digest():
+def code_digest():
     """Hash of the modules that a network's weights depend on."""
     modules = ("acceleration", "batches", "engine", "heads", "losses", "methods", "models", "scores", "team")
     return hashlib.sha256(b"".join((paths.PACKAGE / f"{name}.py").read_bytes() for name in modules)).hexdigest()

@@ -10,7 +10,7 @@ import pandas as pd
 
 from icelib.captions import MARKS, NAMES
 from icelib.cells import METRICS
-from icelib.tables import side
+from icelib.tables import TRIPLE, side
 
 BLOCK = ("paper_known", "network", "protocol")
 SETS = ("paper_outliers", "outliers")
@@ -29,7 +29,7 @@ def verdict1(table, scale):
     -------
     str
     """
-    shown = table[(table.convention == "outlier_positive") & (table.outliers != "mean")]
+    shown = table[(table.convention == "outlier_positive") & (table.outliers != "mean") & table.method.isin(TRIPLE)]
     every = pd.DataFrame([_triple(cells) for _, cells in shown.groupby([*BLOCK, "metric", *SETS], sort=False)])
     theirs, ours = every[every.in_paper].drop_duplicates([*BLOCK, "metric", "paper_outliers"]), every[every.was_run]
     text = (
@@ -65,7 +65,7 @@ def verdict2(table, scale):
 
     Post-hoc rows are compared with ICE from scratch. Parameters are those of `verdict1`.
     """
-    cells, lines = table[(table.convention == "outlier_positive") & (table.seeds > 0)], []
+    cells, lines = _comparable(table), []
     for other in cells[cells.row != "ICE"].itertuples():
         # of post-hoc rows the paper has AUPR and FPR95 in the other convention, and one accuracy for all
         posthoc = other.protocol == "plain"
@@ -83,7 +83,7 @@ def verdict3(table, scale):
 
     Parameters are those of `verdict1`.
     """
-    cells, lines = table[(table.convention == "outlier_positive") & (table.seeds > 0)], []
+    cells, lines = _comparable(table), []
     for other in cells[cells.row != "ICE"].itertuples():
         ice = cells[(cells.row == "ICE") & (cells.metric == other.metric)]
         lines += [_compared(f"{other.row}, {other.model}", cell, other) for cell in ice.itertuples()]
@@ -126,6 +126,11 @@ def _triple(cells):
         "was_run": cells.best_ours.any(),
         "lead": lead if _apart(ice, other) else np.nan,
     }
+
+
+def _comparable(table):
+    """Cells of which both the paper and our runs say something."""
+    return table[(table.convention == "outlier_positive") & (table.seeds > 0) & table.paper.notna()]
 
 
 def _compared(name, ice, other):

@@ -44,6 +44,7 @@ def tiny_params(folder):
             "digits-train": {"path": str(folder / "train.npz")},
             "digits-test": {"path": str(folder / "test.npz")},
         },
+        "own_methods": {},
         "tiny": {
             "known": {
                 "few": {
@@ -206,7 +207,7 @@ def inside(ready, monkeypatch):
     """The same, with this process's `icelib.paths` pointing into it."""
     from icelib import paths
 
-    for name in ("PARAMS", "NOTEBOOKS", "FIGURES", "DOWNLOADS", "DATASETS", "TASKS", "RESUME"):
+    for name in ("PARAMS", "NOTEBOOKS", "FIGURES", "DOWNLOADS", "DATASETS", "TASKS", "RESUME", "OWN"):
         monkeypatch.setattr(paths, name, ready.root / getattr(paths, name).relative_to(paths.ROOT))
     monkeypatch.setattr(paths, "ROOT", ready.root)
     monkeypatch.setenv("ICELIB_TERMINAL", "")

@@ -160,7 +160,7 @@ def test_state_of_other_data_code_or_hardware_is_not_used(inside, monkeypatch, c
             paths.TASKS / "tiny" / "few" / "train.safetensors", train | {"known": train["known"].flip(0)}, about
         )
     elif what == "code":
-        monkeypatch.setattr(training, "_code_digest", lambda: "other")
+        monkeypatch.setattr(training, "code_digest", lambda: "other")
     else:
         monkeypatch.setattr(training.hardware, "describe", lambda *_: {"device": "other"})
     numbers = []

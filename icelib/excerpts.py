@@ -1,0 +1,114 @@
+"""Code as text, with what it uses: what a method's training depends on, and what a user tried out.
+
+``python -m icelib.excerpts`` writes ``notebooks/code/methods/METHOD.py`` for each method: its loss
+and score with what these use of their modules, without comments and docstrings. Stages depend on
+these in place of the modules, so that a new loss or score makes no other method train again.
+"""
+
+import ast
+import inspect
+import textwrap
+import types
+
+from icelib import params, paths, scores
+from icelib.errors import readable_errors
+from icelib.files import write_bytes
+from icelib.methods import METHODS
+
+
+def method(name):
+    """Return the code that is particular to a method.
+
+    Parameters
+    ----------
+    name : str
+        Key of `METHODS`.
+
+    Returns
+    -------
+    str
+    """
+    about = METHODS[name]
+    pieces = [f"head, outliers = {about.head!r}, {about.outliers!r}", _part(about.loss), _part(about.score)]
+    return "\n\n".join(pieces) + "\n"
+
+
+def _part(function):
+    """A function's module without the public functions that it does not use."""
+    tree = ast.parse(inspect.getsource(inspect.getmodule(function)))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    needed, waiting = set(), [function.__name__]
+    while waiting:
+        name = waiting.pop()
+        if name in functions and name not in needed:
+            needed.add(name)
+            waiting += [node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)]
+    tree.body = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name in needed]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def text(thing):
+    """Return the source of a user's function or class, with that of what it uses and its constants.
+
+    Parameters
+    ----------
+    thing : function or type
+        Defined in a notebook's cell or in a file.
+
+    Returns
+    -------
+    str
+        What comes from an installed package is left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no source to be found.
+    """
+    found = {}
+    _gather(thing, found)
+    return "\n\n".join(found.values())
+
+
+def _gather(thing, found):
+    key = f"{thing.__module__}.{thing.__qualname__}"
+    if key in found:
+        return
+    functions = [thing] if inspect.isfunction(thing) else [x for x in vars(thing).values() if inspect.isfunction(x)]
+    try:
+        # of a class by its methods: of one that a cell defines, Python does not find the whole
+        sources = [textwrap.dedent(inspect.getsource(function)) for function in functions]
+    except (OSError, TypeError) as error:
+        raise ValueError(f"{key} has no source: {error}; define it in a notebook's cell or a file") from None
+    found[key] = "\n".join(sources) if inspect.isfunction(thing) else f"# class {key}\n" + "\n".join(sources)
+    for function in functions:
+        used = inspect.getclosurevars(function)
+        for name, value in sorted((used.globals | used.nonlocals).items()):
+            if isinstance(value, types.ModuleType) or getattr(value, "__module__", "").partition(".")[0] == "torch":
+                continue
+            if inspect.isfunction(value) or inspect.isclass(value):
+                _gather(value, found)
+            else:
+                found[f"{key} {name}"] = f"{name} = {value!r}"
+
+
+def main():
+    """Write the excerpts of all methods, of all sweeps by their methods, and of a user's scores."""
+    loaded, folder = params.load(), paths.NOTEBOOKS / "code" / "methods"
+    content = {name: method(name) for name in METHODS}
+    for block in loaded.blocks.values():
+        for name, sweep in block.sweeps.items():
+            key = f"sweep-{name}"  # of one name at several scales
+            content[key] = content.get(key, "") + method(sweep.method)
+    own = sorted({name for block in loaded.blocks.values() for name in block.detectors.own})
+    content["own-scores"] = "\n\n".join(_part(getattr(scores, name)) for name in own)
+    for name, code in content.items():
+        write_bytes(folder / f"{name}.py", code.encode())
+
+
+if __name__ == "__main__":
+    with readable_errors():
+        main()
