@@ -37,7 +37,7 @@ class Browser:
         port = (folder / "DevToolsActivePort").read_text().split()[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
             (target,) = [page for page in json.load(answer) if page["type"] == "page"]
-        self._socket = websocket.create_connection(target["webSocketDebuggerUrl"], suppress_origin=True, timeout=120)
+        self._socket = websocket.create_connection(target["webSocketDebuggerUrl"], suppress_origin=True, timeout=600)
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
