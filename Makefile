@@ -1,4 +1,5 @@
 # make results   every table and figure (dvc repro)
+# make report    the executed notebooks as web pages, in site/
 # make test      the tests
 # make lab       JupyterLab on the notebooks
 # Each makes or refreshes .venv first. PYTHON=... chooses the interpreter (3.11 or newer).
@@ -9,10 +10,14 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # an environment of the caller's must not leak in
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: results test lab
+.PHONY: results report test lab
 results: .venv/ready
 	dvc repro
 	@echo "done: see the tables and figures in figures/ and the executed notebooks in reports/"
+
+report: .venv/ready
+	python -m icelib.site
+	@dvc status --quiet || echo "note: results are not up to date (see dvc status); the site shows them as they are"
 
 test: .venv/ready
 	python -m pytest

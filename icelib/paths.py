@@ -14,6 +14,8 @@ PAPER = PACKAGE / "paper"  # the paper's numbers travel with the package
 DOWNLOADS = ROOT / "data" / "downloads"  # archives as published, also those put there by hand
 DATASETS = ROOT / "data" / "sets"  # one folder of .npz files per prepared data set
 TASKS = ROOT / "data" / "tasks"  # data sets divided into train, validation and test
+REPORTS = ROOT / "reports"  # executed notebooks
+SITE = ROOT / "site"  # the reports as web pages
 RESUME = ROOT / ".resume"  # states of unfinished runs
 OWN = ROOT / "scratch" / "own"  # what a user tries out, one folder each
 
