@@ -62,10 +62,12 @@ def project(folder, seeds):
     _call(folder, *DVC, "init", "--quiet", "--no-scm")
     with Repo(str(folder)) as repo:
         stages = list(repo.index.stages)
-        for out in (out for stage in stages for out in stage.outs):
-            path = Path(out.fs_path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{path.name}\n")
+        wanted = {Path(dep.fs_path) for stage in stages for dep in stage.deps if dep.protocol == "local"}
+        for out in (Path(out.fs_path) for stage in stages for out in stage.outs):
+            inside = [path for path in wanted if out in path.parents]  # of an output that is a folder
+            for path in inside or [out]:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"{path.name}\n")
         with repo.lock:
             locked = {stage.name: _record(stage) for stage in stages}
     (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": locked}, sort_keys=False))

@@ -1,10 +1,11 @@
 """Code as text, with what it uses: what a method's training depends on, and what a user tried out.
 
-``python -m icelib.excerpts`` writes ``notebooks/code/methods/METHOD.py`` for each method: its loss
-and score with what these use of their modules, without comments and docstrings. Stages depend on
+``python -m icelib.excerpts SCALE`` writes ``notebooks/code/methods/SCALE/METHOD.py`` for each method: its
+loss and score with what these use of their modules, without comments and docstrings. Stages depend on
 these in place of the modules, so that a new loss or score makes no other method train again.
 """
 
+import argparse
 import ast
 import inspect
 import textwrap
@@ -95,20 +96,18 @@ def _gather(thing, found):
                 found[f"{key} {name}"] = f"{name} = {value!r}"
 
 
-def main():
-    """Write the excerpts of all methods, of all sweeps by their methods, and of a user's scores."""
-    loaded, folder = params.load(), paths.NOTEBOOKS / "code" / "methods"
+def write(scale):
+    """Write the excerpts of all methods, of a scale's sweeps by their methods, and of a user's scores there."""
+    block = params.pick(params.load().blocks, scale, "scale")
     content = {name: method(name) for name in METHODS}
-    for block in loaded.blocks.values():
-        for name, sweep in block.sweeps.items():
-            key = f"sweep-{name}"  # of one name at several scales
-            content[key] = content.get(key, "") + method(sweep.method)
-    own = sorted({name for block in loaded.blocks.values() for name in block.detectors.own})
-    content["own-scores"] = "\n\n".join(_part(getattr(scores, name)) for name in own)
+    content |= {f"sweep-{name}": method(sweep.method) for name, sweep in block.sweeps.items()}
+    content["own-scores"] = "\n\n".join(_part(getattr(scores, name)) for name in block.detectors.own)
     for name, code in content.items():
-        write_bytes(folder / f"{name}.py", code.encode())
+        write_bytes(paths.NOTEBOOKS / "code" / "methods" / scale / f"{name}.py", code.encode())
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Write what each method's training depends on of the code.")
+    parser.add_argument("scale")
     with readable_errors():
-        main()
+        write(**vars(parser.parse_args()))

@@ -14,13 +14,15 @@ from IPython import get_ipython
 from IPython.display import Markdown, display
 
 from icelib import excerpts, heads, own_rows, params, paths, plots, results, scores, scoring, sweeps, training
-from icelib.files import write_bytes, write_json
+from icelib.files import read_json, write_bytes, write_json
 from icelib.methods import METHODS, Method
+from icelib.own_rows import validation as tried
 from icelib.own_scores import check_score, outliers, score
 from icelib.schema import check_parameters, loss_parameters
 
-__all__ = ["loss", "outliers", "score"]
+__all__ = ["loss", "outliers", "score", "tried"]
 PROTOCOL = "scratch"  # of the trainings of Table 3
+_TRIED = {}  # in this session: what others left in scratch/ stays out of the pipeline's reports
 
 
 def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None, scale=None, seed=0, **values):
@@ -51,7 +53,8 @@ def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None,
     Returns
     -------
     DataFrame
-        Validation figures in percent, of the methods of Table 3 and of all that was tried.
+        Validation figures in percent, of the methods of Table 3 and of what was tried in this
+        session; those of all that was ever tried are in `tried`.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None,
     loaded = params.load()
     scale = scale or loaded.scales[0]
     block = params.pick(loaded.blocks, scale, "scale")
-    own_rows.table3(scale)  # what is to stand beside it is there, before a training begins
+    own_rows.table3(scale, [])  # what is to stand beside it is there, before a training begins
     name = _name(function)
     METHODS[name] = Method(function, head, score, True, name, paper=False)
     usual = {key: block.train["ice"][key] for key in heads.parameters(head) if key in block.train.get("ice", {})}
@@ -78,15 +81,19 @@ def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None,
         _show(own_rows.candidates(rows, chosen).to_markdown())
         candidates = [candidates[rows.index(chosen)]]
     run = _run(scale, block, name, seed, candidates[0], PROTOCOL, epochs)
-    if not own_rows.finished(run):
-        write_bytes(paths.home(run) / "code.py", run.code.encode())
-        with _curve() as watch:
+    with _curve() as watch:
+        if own_rows.finished(run):
+            watch(read_json(paths.history(run))["epochs"])
+        else:
+            write_bytes(paths.home(run) / "code.py", run.code.encode())
             training.train(run, watch=watch)
-        scoring.score(run)
-        results.measure(run)
-        write_json(paths.home(run) / "run.json", {"run": run.model_dump(), "made_of": own_rows.made_of(run)})
-    _show(own_rows.table3(scale))
-    return own_rows.validation(scale)
+            scoring.score(run)
+            results.measure(run)
+            write_json(paths.home(run) / "run.json", {"run": run.model_dump(), "made_of": own_rows.made_of(run)})
+    _TRIED[run.digest] = run
+    tries = [run for run in _TRIED.values() if run.scale == scale]
+    _show(own_rows.table3(scale, tries))
+    return own_rows.validation(scale, tries)
 
 
 def _show(text):

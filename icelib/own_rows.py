@@ -63,24 +63,26 @@ def declared(scale):
     return [run for method in methods for run in found["CIFAR10", "wideresnet", "scratch", method]]
 
 
-def table3(scale):
-    """Render Table 3 with a further row for each try.
+def table3(scale, tries):
+    """Render Table 3 with a further row for each of some tries.
 
     Returns
     -------
     str
         Markdown.
     """
-    rows = [(run.title, run.head_kind, run.method, read_json(paths.metrics(run))) for run in tried(scale)]
+    rows = [(run.title, run.head_kind, run.method, read_json(paths.metrics(run))) for run in tries]
     return rendering.markdown("table3", tables.table3(scale, rows), scale)
 
 
-def validation(scale):
-    """Return the figures by which choices are made, of the methods of Table 3 and of all tries.
+def validation(scale, tries=None):
+    """Return the figures by which choices are made, of the methods of Table 3 and of tries.
 
     Parameters
     ----------
     scale : str
+    tries : iterable of OwnRun, optional
+        By default all that were finished.
 
     Returns
     -------
@@ -88,7 +90,7 @@ def validation(scale):
         In percent, on validation images after the last epoch; FPR95 is outlier-positive.
     """
     lines = {}
-    for run in [*declared(scale), *tried(scale)]:
+    for run in [*declared(scale), *(tried(scale) if tries is None else tries)]:
         last = read_json(paths.history(run))["epochs"][-1]
         lines[getattr(run, "title", run.name)] = ablations.columns(sweeps.figures(last))
     return pd.DataFrame(lines).T

@@ -75,6 +75,7 @@ def ready(trained, tmp_path):
 @pytest.fixture(autouse=True)
 def forget():
     before = dict(METHODS)
+    own._TRIED.clear()
     yield
     METHODS.clear()
     METHODS.update(before)
@@ -95,6 +96,10 @@ def test_a_loss_becomes_a_row_and_touches_nothing_tracked(inside, capsys, monkey
     assert f"{auroc:.2f}" in row
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("a finished try was repeated"))
     pd.testing.assert_frame_equal(own.loss(stretched, epochs=1, weight=0.1, stretch=3.0), shown)
+    own._TRIED.clear()  # as in another session
+    pd.testing.assert_frame_equal(own.tried("tiny"), shown)
+    monkeypatch.setattr(training, "code_digest", lambda: "other")
+    assert len(own.tried("tiny")) == 2, "what other code made does not stand beside the rest"
 
 
 def test_other_code_or_values_are_another_try(inside):

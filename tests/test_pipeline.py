@@ -51,7 +51,7 @@ def finished(tmp_path_factory):
 def test_one_command_makes_everything(finished):
     runs = {"train", "score", "metrics"}
     assert {stage.split("@")[0] for stage in finished.first} == {
-        *("code", "data", "own_data", "task", "sweep", "trace_few", "toy", *NOTEBOOKS, *TRACED),
+        *("code", "methods", "data", "own_data", "task", "sweep", "trace_few", "toy", *NOTEBOOKS, *TRACED),
         *(f"{stage}_{group}" for stage in runs for group in ("few", "densenet", "finetune")),  # many has none here
     }
     tables = [f"{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
@@ -131,7 +131,7 @@ def test_a_new_candidate_sweeps_anew_and_trains_no_run(finished):
     values = finished.params
     values["tiny"]["sweeps"]["ice-weight"]["values"].append({"weight": 0.4})
     finished.params = values
-    assert set(repro(finished)[0]) == {"sweep@tiny-ice-weight", *NOTEBOOKS}
+    assert set(repro(finished)[0]) == {"methods@tiny", "sweep@tiny-ice-weight", *NOTEBOOKS}
     assert "0.4" in (finished.root / "reports/04_ablations.ipynb").read_text()
 
 
@@ -162,6 +162,39 @@ def test_a_new_seed_trains_the_new_runs_alone(finished):
     assert set(stages) == expected | {*PER_SCALE, *NOTEBOOKS}, "sweeps stay with the first seed"
     assert re.search(r"\| ICE ‡ .*\d ± \d", (finished.root / "figures/table2.md").read_text())
     assert re.search(r"ICE.*\d ± \d", (finished.root / "figures/table3.md").read_text())
+
+
+def test_a_loss_and_a_score_of_ones_own_are_added_to_the_tables_and_nothing_else_trains(finished):
+    losses, scores = finished.root / "icelib/losses.py", finished.root / "icelib/scores.py"
+    losses.write_text(losses.read_text() + OWN_LOSS)
+    scores.write_text(scores.read_text() + OWN_SCORE)
+    values = finished.params
+    values["seeds"] = ["0"]
+    values["own_methods"] = {"doubled": {"head": "gaussian", "score": "max_likelihood", "title": "Doubled"}}
+    values["tiny"]["train"]["doubled"] = dict(values["tiny"]["train"]["ice"])
+    values["tiny"]["detectors"]["own"] = ["least_logit"]
+    values["runs"]["few"]["methods"].append("doubled")
+    finished.params = values
+    stages, _ = repro(finished)
+    assert [stage for stage in stages if "train" in stage] == ["train_few@tiny-few-wideresnet-scratch-doubled-0"]
+    assert not [stage for stage in stages if "sweep" in stage]
+    for name in TABLES[:2] + TABLES[3:]:
+        assert "Doubled" in (finished.root / f"figures/{name}.md").read_text()
+    assert "least_logit" in (finished.root / "figures/table2_extended.md").read_text()
+
+
+OWN_LOSS = '''
+
+def doubled(known_logits, labels, outlier_logits, *, weight):
+    """ICE with twice its weight."""
+    return ice(known_logits, labels, outlier_logits, weight=2 * weight)
+'''
+OWN_SCORE = '''
+
+def least_logit(logits):
+    """The least logit."""
+    return -logits.double().min(1).values
+'''
 
 
 def test_a_bad_parameter_ends_in_one_readable_error(finished):
