@@ -5,7 +5,7 @@
 ``DETECTOR/SET`` (M,) float64, higher for known images; the known set is called ``known``.
 """
 
-from icelib import batches, checkpoints, hardware, params, paths, posthoc, tasks, tensors
+from icelib import batches, checkpoints, hardware, params, paths, posthoc, tasks, tensors, versions
 from icelib.errors import readable_errors
 from icelib.methods import METHODS
 
@@ -37,6 +37,8 @@ def score(run):
         settings = params.load().blocks[run.scale].detectors
         scores |= posthoc.scores(model, train, validation, test, settings)
     predicted = logits["known"].argmax(1)
+    scoring = {**hardware.describe(device, posthoc.PRECISION), "libraries": versions.installed()}
+    about |= {"checkpoint": about["sha256"], "scoring": scoring}
     tensors.save(paths.scores(run), scores | {"labels": labels, "predicted": predicted}, about)
 
 
