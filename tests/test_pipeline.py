@@ -160,7 +160,7 @@ def test_a_new_seed_trains_the_new_runs_alone(finished):
     }
     expected = {f"{s}_{g}@tiny-few-{run}-1" for s in ("train", "score", "metrics") for g in runs for run in runs[g]}
     expected |= {f"trace_few@tiny-few-{run}-1" for run in runs["few"]}
-    assert set(stages) == expected | {*PER_SCALE, *NOTEBOOKS}, "sweeps stay with the first seed"
+    assert set(stages) == expected | {SUMMARY, *PER_SCALE, *NOTEBOOKS}, "sweeps stay with the first seed"
     assert re.search(r"\| ICE ‡ .*\d ± \d", (finished.root / "figures/table2.md").read_text())
     assert re.search(r"ICE.*\d ± \d", (finished.root / "figures/table3.md").read_text())
 
