@@ -143,7 +143,7 @@ def small_print(*runs):
     """
     if not runs:
         return "No run is declared."
-    machines = {_machine(read_json(paths.history(run))["environment"]): None for run in runs}
+    machines = {machine(read_json(paths.history(run))["environment"]): None for run in runs}
     scales = {run.scale: {other.known: None for other in runs if other.scale == run.scale} for run in runs}
     where = "; ".join(
         f"{scale} scale, {', '.join(f'{known}: {params.task(scale, known).title}' for known in knowns)}"
@@ -178,20 +178,21 @@ def _sets(scale, paper_known, run):
 
 def _setting(block, runs):
     machines = [results.load(run)["environment"] for run in runs]
-    hardware = dict.fromkeys(map(_machine, machines))
+    hardware = dict.fromkeys(map(machine, machines))
     epochs = runs[0].schedule.epochs
     how = {"scratch": "from scratch", "finetune": "of fine-tuning the plain network"}[block[2]]
     return (
-        f"{block[0]}: {_network(runs[0].shape)}, {epochs} epochs {how}, "
+        f"{block[0]}: {network(runs[0].shape)}, {epochs} epochs {how}, "
         f"seeds {', '.join(dict.fromkeys(str(run.seed) for run in runs))}, runs {_names(runs)}; {' and '.join(hardware)}."
     )
 
 
-def _machine(environment):
+def machine(environment):
+    """Name what a network was trained on, by the ``environment`` of its history."""
     return "{device}, {threads} threads, {precision}, torch {torch}".format(**environment)
 
 
-def _network(shape):
+def network(shape):
     """Name a network by its shape, as the paper does."""
     if hasattr(shape, "growth"):
         return f"DenseNet-{shape.depth}-{shape.growth}"

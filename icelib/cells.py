@@ -83,29 +83,31 @@ def lines(about, found, detector, paper, outliers="mean", metrics=METRICS):
                 "convention": convention,
                 "paper": paper[metric],
                 "paper_fits_convention": fits,
-                **_ours(
-                    [_entry(result, detector, outliers, metric, convention) for result in found],
+                **ours(
+                    [entry(result, detector, outliers, metric, convention) for result in found],
                     paper[metric] if fits else np.nan,
                 ),
                 "runs": " ".join(result["run"] for result in found),
             }
 
 
-def _entry(result, detector, outliers, metric, convention):
+def entry(result, detector, outliers, metric, convention):
+    """Pick what a result file says of a cell: ``value``, ``low`` and ``high``, as shares."""
     if metric == "accuracy":
         return result["accuracy"]
     return result["detectors"][detector][outliers][metric if metric == "auroc" else f"{metric}_{convention}"]
 
 
-def _ours(entries, paper):
+def ours(entries, paper=np.nan):
+    """Sum up the entries of several seeds, or of one, or none, in percent; see `lines`."""
     values = [100 * entry["value"] for entry in entries]
     one, many = len(values) == 1, len(values) > 1
-    ours = np.mean(values) if values else np.nan
+    mean = np.mean(values) if values else np.nan
     numbers = {
-        "ours": ours,
+        "ours": mean,
         "low": 100 * entries[0]["low"] if one else np.nan,
         "high": 100 * entries[0]["high"] if one else np.nan,
         "std": np.std(values, ddof=1) if many else np.nan,
-        "difference": ours - paper,
+        "difference": mean - paper,
     }
     return {name: round(float(x), 4) for name, x in numbers.items()} | {"seeds": len(values)}

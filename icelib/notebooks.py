@@ -21,9 +21,13 @@ from icelib.files import replacing, write_bytes
 
 def code(notebook, out):
     """Write the code cells of a notebook, and nothing else of it, as a Python file."""
-    cells = nbformat.read(notebook, as_version=4).cells
-    text = "\n\n".join(f"# %%\n{cell.source}" for cell in cells if cell.cell_type == "code")
-    write_bytes(out, (text + "\n").encode())
+    write_bytes(out, code_of(nbformat.read(notebook, as_version=4)))
+
+
+def code_of(notebook):
+    """Return the code cells of a notebook as the bytes of a Python file."""
+    text = "\n\n".join(f"# %%\n{cell.source}" for cell in notebook.cells if cell.cell_type == "code")
+    return (text + "\n").encode()
 
 
 def run(notebook, report, parameters):

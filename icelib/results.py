@@ -2,7 +2,8 @@
 
 ``python -m icelib.results RUN…`` (the parts of a run's name) writes ``results/metrics/SCALE/RUN.json``:
 accuracy and, for every detector, each metric of `icelib.metrics` on every set of outliers and its
-mean over the sets that params.yaml names, all as shares in 0…1 with a bootstrap interval.
+mean over the sets that params.yaml names, all as shares in 0…1 with a bootstrap interval. ``origin``
+holds the SHA-256 of the checkpoint's and of the score file's tensors, and on what scores were computed.
 """
 
 import json
@@ -45,6 +46,7 @@ def measure(run):
         "scale": run.scale,
         "digest": run.digest,
         "environment": about["environment"],
+        "origin": {"checkpoint": about.get("checkpoint"), "scores": about["sha256"], "scoring": about.get("scoring")},
         "images": {key.split("/")[1]: len(x) for key, x in scores.items() if key.startswith(f"{name}/")},
         "accuracy": _entry(right.mean(), low, high),
         "detectors": detectors,

@@ -5,7 +5,7 @@
 ``DETECTOR/SET`` (M,) float64, higher for known images; the known set is called ``known``.
 """
 
-from icelib import batches, checkpoints, hardware, params, paths, posthoc, tasks, tensors
+from icelib import batches, checkpoints, hardware, params, paths, posthoc, tasks, tensors, versions
 from icelib import scores as score_functions
 from icelib.errors import readable_errors
 from icelib.methods import METHODS
@@ -41,6 +41,8 @@ def score(run):
             f"{own}/{name}": getattr(score_functions, own)(x) for own in settings.own for name, x in logits.items()
         }
     predicted = logits["known"].argmax(1)
+    scoring = {**hardware.describe(device, posthoc.PRECISION), "libraries": versions.installed()}
+    about |= {"checkpoint": about["sha256"], "scoring": scoring}
     tensors.save(paths.scores(run), scores | {"labels": labels, "predicted": predicted}, about)
 
 

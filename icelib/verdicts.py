@@ -29,9 +29,7 @@ def verdict1(table, scale):
     -------
     str
     """
-    shown = table[(table.convention == "outlier_positive") & (table.outliers != "mean") & table.method.isin(TRIPLE)]
-    every = pd.DataFrame([_triple(cells) for _, cells in shown.groupby([*BLOCK, "metric", *SETS], sort=False)])
-    theirs, ours = every[every.in_paper].drop_duplicates([*BLOCK, "metric", "paper_outliers"]), every[every.was_run]
+    theirs, ours = triples(table)
     text = (
         f"In the paper, ICE is best or ties in {theirs.best_paper.sum()} of {len(theirs)} triples of OE, Energy and "
         "ICE (outlier-positive, means left out). "
@@ -60,10 +58,47 @@ def verdict1(table, scale):
     ) + _markdown(lines)
 
 
+def triples(table):
+    """Sum up each triple of OE, Energy and ICE, outlier-positive, means left out.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `tables.table1`.
+
+    Returns
+    -------
+    theirs, ours : DataFrame
+        Those of the paper, and those that were run here, a row each: ``paper_known``, ``network``,
+        ``protocol``, ``metric``, ``paper_outliers``, ``outliers``; whether ICE is best or ties
+        (``best_paper``, ``best_ours``); ``lead``, ICE's over the better of the others, NaN if open;
+        and ``same_order``, whether the paper has a counterpart whose three methods have the order
+        that they have here.
+    """
+    shown = table[(table.convention == "outlier_positive") & (table.outliers != "mean") & table.method.isin(TRIPLE)]
+    every = pd.DataFrame([_triple(cells) for _, cells in shown.groupby([*BLOCK, "metric", *SETS], sort=False)])
+    return every[every.in_paper].drop_duplicates([*BLOCK, "metric", "paper_outliers"]), every[every.was_run]
+
+
 def verdict2(table, scale):
+    """Sum up `comparisons2`; parameters are those of `verdict1`."""
+    return _summed_up(comparisons2(table), scale)
+
+
+def comparisons2(table):
     """Compare ICE's lead over each other row of Table 2 with the same schedule, in the paper and here.
 
-    Post-hoc rows are compared with ICE from scratch. Parameters are those of `verdict1`.
+    Post-hoc rows are compared with ICE from scratch.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `tables.table2`.
+
+    Returns
+    -------
+    list of dict of str to str
+        ``verdict`` is "same order", "**other order**" or "open".
     """
     cells, lines = _comparable(table), []
     for other in cells[cells.row != "ICE"].itertuples():
@@ -75,19 +110,21 @@ def verdict2(table, scale):
         same = (cells.paper_known == other.paper_known) & (cells.metric == other.metric) & (cells.protocol == protocol)
         name = f"{other.row}{MARKS[other.protocol]}, {other.paper_known}"
         lines += [_compared(name, ice, other) for ice in cells[same & (cells.row == "ICE")].itertuples()]
-    return _summed_up(lines, scale)
+    return lines
 
 
 def verdict3(table, scale):
-    """Compare ICE's lead over each other row of Table 3, in the paper and here.
+    """Sum up `comparisons3`; parameters are those of `verdict1`."""
+    return _summed_up(comparisons3(table), scale)
 
-    Parameters are those of `verdict1`.
-    """
+
+def comparisons3(table):
+    """Compare ICE's lead over each other row of Table 3, as `comparisons2` does."""
     cells, lines = _comparable(table), []
     for other in cells[cells.row != "ICE"].itertuples():
         ice = cells[(cells.row == "ICE") & (cells.metric == other.metric)]
         lines += [_compared(f"{other.row}, {other.model}", cell, other) for cell in ice.itertuples()]
-    return _summed_up(lines, scale)
+    return lines
 
 
 def verdict_extended(table, scale):
@@ -124,6 +161,10 @@ def _triple(cells):
     return {key: getattr(ice, key) for key in (*BLOCK, "metric", *SETS, "best_paper", "best_ours")} | {
         "in_paper": cells.best_paper.any(),
         "was_run": cells.best_ours.any(),
+        # ties of the paper, which rounds to two digits, fit either order
+        "same_order": bool(
+            cells.paper.notna().all() and cells.sort_values(["ours", "paper"]).paper.is_monotonic_increasing
+        ),
         "lead": lead if _apart(ice, other) else np.nan,
     }
 
@@ -147,13 +188,16 @@ def _compared(name, ice, other):
 def _summed_up(lines, scale):
     if not lines:
         return f"At {scale} scale, ICE and its baselines were not run."
-    same, other, unclear = (
-        sum(line["verdict"] == word for line in lines) for word in ("same order", "**other order**", "open")
-    )
+    same, other, unclear = counted(lines)
     return (
         f"At {scale} scale, of {len(lines)} comparisons {same} have the paper's order, {other} the other one, and "
         f"{unclear} are within the noise. A positive lead means that ICE is better.\n\n"
     ) + _markdown(lines)
+
+
+def counted(lines):
+    """Count the comparisons that have the paper's order, the other one, and neither within the noise."""
+    return [sum(line["verdict"] == word for line in lines) for word in ("same order", "**other order**", "open")]
 
 
 def _lead(ice, other, column):

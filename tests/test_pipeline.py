@@ -16,6 +16,7 @@ ICE_RUNS = {"few": "wideresnet-scratch", "densenet": "densenet-scratch", "finetu
 NOTEBOOKS = ("audit", "benchmark", "ablations")  # of all scales together; they show or name any parameter
 TRACED = ("tsne", "calibration", "causes")  # of each scale
 PER_SCALE = {f"{name}@tiny" for name in TRACED}
+SUMMARY = "summary@tiny"  # of metrics, for comparing experiments
 TABLES = ("table1", "table2", "table2_extended", "table3")
 
 
@@ -51,7 +52,7 @@ def finished(tmp_path_factory):
 def test_one_command_makes_everything(finished):
     runs = {"train", "score", "metrics"}
     assert {stage.split("@")[0] for stage in finished.first} == {
-        *("code", "methods", "data", "own_data", "task", "sweep", "trace_few", "toy", *NOTEBOOKS, *TRACED),
+        *("code", "methods", "data", "own_data", "task", "sweep", "summary", "trace_few", "toy", *NOTEBOOKS, *TRACED),
         *(f"{stage}_{group}" for stage in runs for group in ("few", "densenet", "finetune")),  # many has none here
     }
     tables = [f"{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
@@ -118,7 +119,7 @@ def test_a_new_lambda_retrains_ice_alone_and_reverting_restores(finished):
     finished.params = values
     stages, _ = repro(finished)
     expected = {f"{s}_{g}@tiny-few-{run}-ice-0" for s in ("train", "score", "metrics") for g, run in ICE_RUNS.items()}
-    expected |= {"trace_few@tiny-few-wideresnet-scratch-ice-0", *PER_SCALE, *NOTEBOOKS}
+    expected |= {"trace_few@tiny-few-wideresnet-scratch-ice-0", SUMMARY, *PER_SCALE, *NOTEBOOKS}
     assert set(stages) == expected, "no other method, and no sweep"
     assert finished.bytes("figures/*.csv") != {k: v for k, v in before.items() if k.endswith(".csv")}
     values["tiny"]["train"]["ice"]["weight"] = 0.1
@@ -159,7 +160,7 @@ def test_a_new_seed_trains_the_new_runs_alone(finished):
     }
     expected = {f"{s}_{g}@tiny-few-{run}-1" for s in ("train", "score", "metrics") for g in runs for run in runs[g]}
     expected |= {f"trace_few@tiny-few-{run}-1" for run in runs["few"]}
-    assert set(stages) == expected | {*PER_SCALE, *NOTEBOOKS}, "sweeps stay with the first seed"
+    assert set(stages) == expected | {SUMMARY, *PER_SCALE, *NOTEBOOKS}, "sweeps stay with the first seed"
     assert re.search(r"\| ICE ‡ .*\d ± \d", (finished.root / "figures/table2.md").read_text())
     assert re.search(r"ICE.*\d ± \d", (finished.root / "figures/table3.md").read_text())
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from icelib import notebooks, tables
+from icelib import catalog, notebooks, tables
 from tests.conftest import SOURCE
 
 NOTEBOOKS = sorted((SOURCE / "notebooks").glob("*.ipynb"))
@@ -106,6 +106,30 @@ def test_the_readme_quotes_the_committed_results():
     assert all(line in results for line in quoted)
 
 
+def test_the_readme_names_every_data_set_with_its_terms():
+    section = (SOURCE / "README.md").read_text().split("## Data and terms")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    for name, record in catalog.DATASETS.items():
+        (row,) = [row for row in rows if f"`{name}`" in row]
+        terms = record.terms.rpartition("; ")[2].split(", ")[-1 if "licence" in record.terms else 0]
+        assert terms in row.split("|")[3], name
+        assert all(f"{count:,}" in row for count in record.images.values()), name
+
+
+def test_the_citation_is_of_this_version_and_of_the_paper():
+    import tomllib
+
+    cited = yaml.safe_load((SOURCE / "CITATION.cff").read_text())
+    project = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    (author,) = cited["authors"]
+    assert author["name"] in (SOURCE / "LICENSE").read_text()
+    paper = cited["preferred-citation"]
+    assert paper["title"] in (SOURCE / "README.md").read_text() and paper["title"] in project["description"]
+    assert paper["authors"][0] == {"family-names": "Wu", "given-names": "Boxi"} and len(paper["authors"]) == 10
+    assert paper["doi"].endswith(paper["url"].rpartition("/")[2])
+
+
 def stages():
     return yaml.safe_load((SOURCE / "dvc.yaml").read_text())["stages"]
 
@@ -128,7 +152,7 @@ def test_stages_of_one_kind_differ_in_their_runs_alone():
 def test_stages_depend_on_the_modules_that_they_import():
     """A module that a stage's code imports, directly or not, and that holds mathematics is a dependency."""
     plumbing = {"errors", "files", "params", "paths", "schema", "tasks", "tensors", "data", "images", "sources"}
-    plumbing |= {"catalog", "photographs", "pickles", "readers", "synthetic", "notebooks", "declaration"}
+    plumbing |= {"catalog", "photographs", "pickles", "readers", "synthetic", "notebooks", "declaration", "versions"}
 
     def imported(module, seen=()):
         text = (SOURCE / "icelib" / f"{module}.py").read_text()
