@@ -1,7 +1,7 @@
 """Tensor files that cannot be half-written, silently damaged, or made to run code.
 
 A file is in safetensors format, with one metadata entry, ``icelib``: a JSON object that describes
-the content, and the SHA-256 of all tensors. Equal content gives equal bytes.
+the content, its SHA-256, and that of all tensors. Equal content gives equal bytes.
 """
 
 import hashlib
@@ -33,7 +33,8 @@ def save(path, tensors, about):
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # safetensors keeps metadata in no fixed order: one entry keeps the bytes the same
-    metadata = {"icelib": json.dumps({"about": about, "sha256": _digest(tensors)})}
+    digests = {"sha256": _digest(tensors), "about_sha256": _digest_of_text(about)}
+    metadata = {"icelib": json.dumps({"about": about} | digests)}
     write_bytes(path, to_bytes(tensors, metadata=metadata))
 
 
@@ -54,6 +55,7 @@ def load(path, device="cpu"):
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = json.loads(file.metadata()["icelib"])
+            about, digest = metadata["about"], metadata["sha256"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError:
         raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
@@ -61,13 +63,19 @@ def load(path, device="cpu"):
         raise ValueError(
             f"{paths.relative(path)} cannot be read: {error or type(error).__name__}; remove it and run `dvc repro`"
         ) from error
-    if _digest(tensors) != metadata["sha256"]:
+    if _digest(tensors) != digest:
         raise ValueError(
             f"{paths.relative(path)} is damaged: its tensors do not match their SHA-256; remove it and run `dvc repro`"
         )
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata["about"] | {
-        "sha256": metadata["sha256"]
-    }
+    if metadata.get("about_sha256", _digest_of_text(about)) != _digest_of_text(about):  # earlier versions wrote none
+        raise ValueError(
+            f"{paths.relative(path)} is damaged: what describes its tensors does not match its SHA-256; remove it and run `dvc repro`"
+        )
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, about | {"sha256": digest}
+
+
+def _digest_of_text(value):
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def _digest(tensors):
