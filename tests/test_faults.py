@@ -13,6 +13,7 @@ import torch
 
 from icelib import catalog, data, files, images, notebooks, paths, photographs, results, sweeps, tensors, training
 from icelib.errors import SourceError
+from tests.conftest import SOURCE
 from tests.test_data_archives import WEB, Harmful, encoded
 from tests.test_training import a_run
 
@@ -154,3 +155,9 @@ def test_a_kernel_that_dies_or_ends_early_makes_no_report(inside, tmp_path, capf
     assert "n.ipynb died: it was killed, or memory ran out" in output and "Traceback" not in output
     execute(tmp_path, "import sys; sys.exit(0)", "print('the rest')")
     assert "n.ipynb ended before its last cell" in capfd.readouterr().err
+
+
+def test_the_readme_quotes_the_drill():
+    table = (SOURCE / "results/faults.md").read_text()
+    assert table in (SOURCE / "README.md").read_text()
+    assert all(line.split("|")[4].strip(" *") in ("0", "wrong results", "--:") for line in table.splitlines())

@@ -11,19 +11,24 @@ from tests.faults.lab import MAKE, RUNNING, end, said
 
 # what is killed at once, and how often: README.md tells users to signal the group
 WAYS = {"process group": 0.6, "all processes": 0.25, "dvc alone": 0.15}
-GAP = 24  # seconds within which a kill comes; a stage takes up to 15 on two cores
-PER_PASS = 12  # kills of one pass through the pipeline, which then may finish
+STAGES, SECONDS = 4, 12  # a kill comes up to so many stages and then up to so many seconds after the start
+PER_PASS = 12  # kills of one pass through the pipeline's 27 stages, which then may finish
 ATTEMPTS = 3  # a notebook that outlives its dvc holds the run's lock: the same command is then given again
 
 
 def drill(lab, report, random, count):
-    """Kill the pipeline `count` times; whenever it comes to its end, compare its outputs and start anew."""
-    report.begin(
-        "kill",
-        "kill -9 at a random moment of the pipeline",
-        "the same command goes on and makes the same outputs",
-    )
-    done = 0
+    """Kill the pipeline `count` times; whenever it comes to its end, compare its outputs and start anew.
+
+    A drill that was cut off goes on from the passes in its record.
+    """
+    done = report.tried("kill")
+    if not 0 < done < count:
+        done = 0
+        report.begin(
+            "kill",
+            "kill -9 at a random moment of the pipeline",
+            "the same command goes on and makes the same outputs",
+        )
     while done < count:
         kills = min(PER_PASS, count - done)
         done += _one_pass(lab, report, random, kills)
@@ -44,10 +49,15 @@ def _one_pass(lab, report, random, kills):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        gap = random.uniform(0.2, GAP) if len(hit) < kills else None
         started = time.monotonic()
+        if len(hit) < kills:
+            passed, still = random.randint(0, STAGES), random.uniform(0.2, SECONDS)
+            while process.poll() is None and len(RUNNING.findall(log.read_text())) < passed:
+                time.sleep(0.1)
+        else:
+            still = None
         try:
-            status = process.wait(gap)
+            status = process.wait(still)
         except subprocess.TimeoutExpired:
             way = random.choices(list(WAYS), WAYS.values())[0]
             below = psutil.Process(process.pid).children(recursive=True)

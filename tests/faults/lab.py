@@ -117,7 +117,8 @@ def cache_object(project, md5):
 
 
 def said(output):
-    """The lines of an output in which an error is told, shortened."""
+    """The lines of an output in which an error is told, shortened and without the folders of this machine."""
+    output = re.sub(r"(?<![\w.-])/(?:[\w.@-]+/){2,}", "", output)
     lines = [line for line in output.splitlines() if re.search(r"error|cannot|Unable|busy", line, re.I)]
     return [line.strip()[:300] for line in lines][:4]
 

@@ -31,6 +31,10 @@ class Report:
         self.faults[name] = {"title": title, "expected": expected, "note": note, "cases": []}
         self._write()
 
+    def tried(self, name):
+        """Number of cases recorded of a fault."""
+        return sum(case.get("count", 1) for case in self.faults.get(name, {"cases": []})["cases"])
+
     def case(self, name, what, problems, wrong, **details):
         """Record one case.
 
@@ -57,10 +61,10 @@ class Report:
         """The counts as Markdown."""
         lines = [f"| {' | '.join(COLUMNS)} |", "|:--|--:|--:|--:|"]
         total = [0, 0, 0]
-        for fault in self.faults.values():
+        for name, fault in self.faults.items():
             cases = fault["cases"]
             counts = [
-                sum(case.get("count", 1) for case in cases),
+                self.tried(name),
                 sum(case.get("count", 1) for case in cases if not case["problems"] and not case["wrong"]),
                 sum(len(case["wrong"]) for case in cases),
             ]
