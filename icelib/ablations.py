@@ -1,12 +1,11 @@
 """Sweeps as a reader sees them: a table and a figure of each, and how a choice was made."""
 
-import json
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from icelib import params, paths, plots, scores, sweeps, training
+from icelib.files import read_json
 from icelib.methods import METHODS
 
 CAPTION = (
@@ -153,7 +152,7 @@ def confidence(scale):
     lines = {}
     for run in params.declared(scale):
         if METHODS[run.method].score is scores.max_likelihood:
-            last = json.loads(paths.history(run).read_text())["epochs"][-1]["score_quantiles"]
+            last = read_json(paths.history(run))["epochs"][-1]["score_quantiles"]
             middle = training.QUANTILES.index(0.5)
             lines[run.name] = {kind: float(np.exp(quantiles[middle])) for kind, quantiles in last.items()}
     return pd.DataFrame(lines).T

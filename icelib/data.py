@@ -6,9 +6,6 @@ with counts, hashes, source and terms.
 """
 
 import argparse
-import json
-import tarfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from icelib import images as image_files
 from icelib import paths
 from icelib.catalog import DATASETS
 from icelib.errors import SourceError, readable_errors
-from icelib.files import replacing, sha256, write_json
+from icelib.files import read_json, replacing, sha256, write_json
 from icelib.sources import archive
 
 
@@ -51,9 +48,10 @@ def prepare(name, own=None):
         archives = [archive(sources) for sources in record.archives]
         try:
             splits = record.read(*archives)
-        except (OSError, EOFError, KeyError, ValueError, SyntaxError, tarfile.TarError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zlib, tarfile, numpy, scipy and Pillow raise dozens of kinds for damaged files
             raise SourceError(
-                f"{name}: {[str(paths.relative(path)) for path, _ in archives]} cannot be decoded: {error}"
+                f"{name}: {[str(paths.relative(path)) for path, _ in archives]} cannot be decoded: "
+                f"{error or type(error).__name__}"
             ) from error
         source = ", ".join(dict.fromkeys(str(source) for _, source in archives)) or "made from packages"
         about = {
@@ -121,12 +119,11 @@ def load(name, split=None):
 def about(name):
     """Return the counts, hashes, source and classes of a prepared data set."""
     path = paths.DATASETS / name / "about.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+    if not path.exists():
         raise ValueError(
             f"data set {name!r} is not prepared ({paths.relative(path)} is missing); add it to `datasets` or `own_datasets` in params.yaml"
-        ) from None
+        )
+    return read_json(path)
 
 
 if __name__ == "__main__":

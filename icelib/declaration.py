@@ -6,15 +6,31 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from icelib.acceleration import KINDS
-from icelib.schema import OwnMethod, Scale, Strict, declare, hint, unique
+from icelib.methods import METHODS
+from icelib.schema import Name, Networks, OwnMethod, Scale, Strict, declare, hint, unique
+
+
+def _seed(text):
+    if not text.isdecimal() or str(int(text)) != text:
+        raise ValueError("expected a whole number ≥ 0 in quotes, without leading zeros")
+    return text
+
+
+def _one_of(known):
+    def check(word):
+        if word not in known:
+            raise ValueError(f"expected one of {sorted(known)}")
+        return word
+
+    return AfterValidator(check)
 
 
 class Group(Strict):
     """Runs of all combinations of its lists."""
 
     known: list[str]
-    networks: list[str]
-    methods: list[str]
+    networks: list[Annotated[str, _one_of(Networks.model_fields)]]
+    methods: list[Annotated[str, _one_of(METHODS)]]
 
 
 class Groups(Strict):
@@ -31,16 +47,16 @@ class Params(Strict):
 
     acceleration: Literal[KINDS] = "auto"  # how networks are computed on a GPU, see icelib.acceleration
     devices: Annotated[int, Field(ge=1)] = 1  # that train one network together, see icelib.distributed
+    # before what names them
+    own_methods: Annotated[dict[Name, OwnMethod], AfterValidator(declare)] = {}
     scales: list[str]
-    seeds: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[str, AfterValidator(_seed)]], Field(min_length=1)]
     known: list[str]  # tasks to make
     runs: Groups
     sweeps: list[str]
     datasets: list[str]
-    own_datasets: dict[str, dict[str, str]]
-    # before the blocks, which give their parameters
-    own_methods: Annotated[dict[str, OwnMethod], AfterValidator(declare)] = {}
-    blocks: dict[str, Scale]
+    own_datasets: dict[Name, dict[str, str]]
+    blocks: dict[Name, Scale]
 
     @model_validator(mode="after")
     def _runs_have_their_tasks(self):

@@ -68,15 +68,20 @@ def write_json(path, value):
 
 
 def read_json(path):
-    """Read a JSON file; raise ValueError with its name if it is missing or not readable."""
+    """Read a JSON file that holds an object; raise ValueError with its name if it is missing or not readable."""
     try:
-        return json.loads(Path(path).read_text())
+        value = json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
     except ValueError as error:
         raise ValueError(
             f"{paths.relative(path)} is not readable JSON: {error}; remove it and run `dvc repro`"
         ) from None
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"{paths.relative(path)} holds a {type(value).__name__}, expected an object; remove it and run `dvc repro`"
+        )
+    return value
 
 
 def sha256(array):

@@ -1,6 +1,9 @@
 """Images that a user brings: an ``.npz`` file or a folder."""
 
+import zipfile
+
 import numpy as np
+import psutil
 from PIL import Image
 
 from icelib import paths
@@ -29,6 +32,7 @@ def read_npz(path):
         Names the file, what was found and what was expected.
     """
     try:
+        _fits(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files if key in ("images", "labels")}
     except FileNotFoundError:
@@ -47,6 +51,15 @@ def read_npz(path):
             f"{paths.relative(path)}: labels are {labels.dtype} {labels.shape}, expected integers ≥ 0 of shape ({len(images)},)"
         )
     return images, labels if labels is None else labels.astype(np.int64)
+
+
+def _fits(path):
+    """Raise ValueError if the arrays of an ``.npz``, which may be compressed a thousandfold, exceed the memory."""
+    with zipfile.ZipFile(path) as file:
+        size = sum(entry.file_size for entry in file.infolist() if entry.filename in ("images.npy", "labels.npy"))
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise ValueError(f"its arrays take {size:,} bytes of memory, and {free:,} are free")
 
 
 def _read_folder(folder):

@@ -41,10 +41,11 @@ def run(notebook, report, parameters):
     Raises
     ------
     SystemExit
-        If a cell raised, with its error in one line and status 1, or 75 if a training was told to
-        stop; the notebook up to there goes to ``scratch/``.
+        If a cell raised, its kernel ended or a cell was left out, with the reason in one line and
+        status 1, or 75 if a training was told to stop; the notebook up to there goes to ``scratch/``.
     """
     import papermill  # slow to import, and `code` needs none of it
+    from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
     # the kernel has no terminal of its own: tell it where a person may be watching
@@ -52,22 +53,38 @@ def run(notebook, report, parameters):
     # nor does it start in the project's folder: let it import the code that is running, not what is installed
     code_of_this = [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, code_of_this))
-    failed = paths.ROOT / "scratch" / f"{Path(report).stem}.failed.ipynb"
-    failed.parent.mkdir(exist_ok=True)
     options = {"kernel_name": "python3", "progress_bar": False, "cwd": paths.NOTEBOOKS}
     # the kernel is spoken to through sockets in a folder that other users of the machine cannot open
-    with tempfile.TemporaryDirectory(prefix="icelib-") as sockets:
-        config = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
+    with tempfile.TemporaryDirectory(prefix="icelib-") as folder:
+        config = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+        out = Path(folder) / f"{Path(report).stem}.failed.ipynb"
         try:
             with at_sigterm(_terminate_kernel):
-                papermill.execute_notebook(notebook, failed, parameters, config=config, **options)
+                papermill.execute_notebook(notebook, out, parameters, config=config, **options)
         except papermill.PapermillExecutionError as error:
-            print(f"error: {error.ename}: {error.evalue}\n(see {paths.relative(failed)})", file=sys.stderr)
-            sys.exit(STOPPED if error.ename == StoppedError.__name__ else 1)
-    executed = nbformat.read(failed, as_version=4)
+            _fail(out, f"{error.ename}: {error.evalue}", STOPPED if error.ename == StoppedError.__name__ else 1)
+        except DeadKernelError:
+            _fail(out, f"the kernel that executed {notebook} died: it was killed, or memory ran out")
+        executed = nbformat.read(out, as_version=4)
+        if any(_left_out(cell) for cell in executed.cells):
+            _fail(out, f"{notebook} ended before its last cell")
     with replacing(report) as temporary:
         nbformat.write(scrub(executed), temporary)
-    failed.unlink()
+
+
+def _left_out(cell):
+    """Whether a cell was not executed, or ended the kernel: papermill takes ``sys.exit(0)`` for success."""
+    if cell.cell_type != "code" or not cell.source.strip():
+        return False
+    return cell.execution_count is None or any(output.output_type == "error" for output in cell.outputs)
+
+
+def _fail(executed, reason, status=1):
+    """Tell why a notebook failed, keep what was executed of it, and end the process."""
+    kept = paths.ROOT / "scratch" / executed.name
+    print(f"error: {reason}\n(see {paths.relative(kept)})", file=sys.stderr)
+    write_bytes(kept, executed.read_bytes())
+    sys.exit(status)
 
 
 def _terminate_kernel():

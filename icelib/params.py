@@ -66,17 +66,18 @@ def load(path=None):
     """
     path = path or paths.PARAMS
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _Loader)
     except FileNotFoundError:
         raise ValueError(f"{path} is missing; run from a checkout of the project, or set ICELIB_ROOT to one") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no text, no such date
         raise ValueError(f"{paths.relative(path)} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{paths.relative(path)}: expected a mapping of keys, found {type(content).__name__}")
-    plain = {key: value for key, value in content.items() if key in Params.model_fields}
+    plain = {key: value for key, value in content.items() if key in Params.model_fields and key != "blocks"}
     blocks = {key: value for key, value in content.items() if key not in plain}
-    for name in plain.get("scales") or []:
-        if name not in blocks:
+    scales = plain.get("scales")
+    for name in scales if isinstance(scales, list) else []:
+        if isinstance(name, str) and name not in blocks:
             raise ValueError(
                 f"{paths.relative(path)}: scales names {name!r}, but there is no block {name!r}{hint(name, blocks)}"
             )
@@ -199,6 +200,18 @@ def pick(mapping, key, what):
     return mapping[key]
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain YAML in which no key is given twice: the second value would silently win."""
+
+    def compose_mapping_node(self, anchor):
+        node, seen = super().compose_mapping_node(anchor), set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return node
+
+
 def _lines(error):
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"] if part != "blocks")
@@ -206,10 +219,13 @@ def _lines(error):
         if item["type"] == "missing":
             yield f"{place} is missing"
         elif item["type"] == "extra_forbidden":
-            yield f"{place}: no such key (found value {item['input']!r})"
+            yield f"{place}: no such key (found value {_short(item['input'])})"
+        elif isinstance(item["input"], dict) and item["type"] == "value_error":  # tells which of its values is wrong
+            yield f"{place}: {message}".removeprefix(": ")
         else:
-            yield (
-                f"{place} = {item['input']!r}: {message}"
-                if not isinstance(item["input"], dict)
-                else f"{place}: {message}".removeprefix(": ")
-            )
+            yield f"{place} = {_short(item['input'])}: {message}"
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -105,6 +105,9 @@ def _matlab(path):
     shape, kind = found.get("X", ((), "missing"))
     if kind != "uint8" or shape[:3] != (32, 32, 3) or 32 * 32 * 3 * shape[3] > MEMBER_LIMIT:
         raise ValueError(f"{path.name}: array 'X' is {kind} {shape}, expected uint8 (32, 32, 3, N)")
+    count, kind = found.get("y", ((), "missing"))
+    if count not in ((shape[3], 1), (1, shape[3])):
+        raise ValueError(f"{path.name}: array 'y' is {kind} {count}, expected shape ({shape[3]}, 1)")
     arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
     labels = arrays["y"].reshape(-1)
     return arrays["X"].transpose(3, 0, 1, 2), np.where(labels == 10, 0, labels)  # its 10 is the digit 0

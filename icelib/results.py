@@ -6,13 +6,11 @@ mean over the sets that params.yaml names, all as shares in 0…1 with a bootstr
 holds the SHA-256 of the checkpoint's and of the score file's tensors, and on what scores were computed.
 """
 
-import json
-
 import numpy as np
 
 from icelib import metrics, params, paths, tensors
 from icelib.errors import readable_errors
-from icelib.files import write_json
+from icelib.files import read_json, write_json
 
 
 def measure(run):
@@ -26,8 +24,17 @@ def measure(run):
     -------
     dict
         The content of the result file.
+
+    Raises
+    ------
+    ValueError
+        If the score file is missing or damaged, or is of another run or other parameters.
     """
     scores, about = tensors.load(paths.scores(run))
+    if about["run"] != run.model_dump():
+        raise ValueError(
+            f"{paths.relative(paths.scores(run))} is of a network trained with other parameters than params.yaml has; run `dvc repro`"
+        )
     scores = {name: tensor.numpy() for name, tensor in scores.items()}
     repeats = params.load().blocks[run.scale].bootstrap
     averaged = params.task(run.scale, run.known).mean_over
@@ -89,14 +96,7 @@ def load(run):
         If it is missing, unreadable, or was made with other parameters than params.yaml has.
     """
     path = paths.metrics(run)
-    try:
-        result = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
-    except ValueError as error:
-        raise ValueError(
-            f"{paths.relative(path)} is not readable JSON: {error}; remove it and run `dvc repro`"
-        ) from None
+    result = read_json(path)
     if result.get("digest") != run.digest:
         raise ValueError(f"{paths.relative(path)} was made with other parameters than params.yaml has; run `dvc repro`")
     return result

@@ -13,6 +13,8 @@ from icelib.methods import METHODS, Method
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# of what becomes part of a path: no folder, nothing hidden
+Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -40,6 +42,9 @@ class Part(Strict):
     per_class: Count | None = None  # at most so many images of each class, drawn once
 
 
+RESERVED = {"known", "labels", "mean"}  # in task, score and result files, beside the names of outlier sets
+
+
 class Outliers(Part):
     """A set of test outliers, and the set of the paper's Table 1 beside which it stands."""
 
@@ -61,10 +66,16 @@ class Task(Strict):
     known: Known
     auxiliary: Part
     validation_share: Annotated[float, Field(gt=0, lt=1)]  # of the known and auxiliary images
-    outliers: dict[str, Outliers]
+    outliers: dict[Name, Outliers]
     mean_over: Annotated[list[str], Field(min_length=1)]  # the outlier sets that Table 2 averages over
     outlier_images: Count  # of each outlier set, drawn once
     train: dict[str, dict[str, Value]]  # values by method in place of those of the scale's `train`
+
+    @model_validator(mode="after")
+    def _outliers_have_names_of_their_own(self):
+        for name in sorted(RESERVED & set(self.outliers)):
+            raise ValueError(f"outliers.{name}: this name has a meaning of its own in result files; choose another")
+        return self
 
     @model_validator(mode="after")
     def _means_exist(self):
@@ -170,12 +181,12 @@ class Sweep(Strict):
 class Scale(Strict):
     """One block of params.yaml: the whole experiment at one size."""
 
-    known: dict[str, Task]
+    known: dict[Name, Task]
     networks: Networks
     protocols: dict[str, Schedule]
     train: dict[str, dict[str, Value]]
     detectors: Detectors
-    sweeps: dict[str, Sweep] = {}
+    sweeps: dict[Name, Sweep] = {}
     bootstrap: Count
 
     @model_validator(mode="after")
@@ -198,6 +209,18 @@ class Scale(Strict):
                 check_parameters(method, self.train[method] | values)
         return self
 
+    @model_validator(mode="after")
+    def _sweeps_change_what_there_is(self):
+        for name, sweep in self.sweeps.items():
+            for key, known in (("method", METHODS), ("protocol", self.protocols)):
+                word = getattr(sweep, key)
+                if word not in known:
+                    raise ValueError(f"sweeps.{name}.{key} = {word!r}: no such {key}{hint(word, known)}")
+            for change in sweep.values:
+                own = {key: value for key, value in change.items() if key not in Schedule.model_fields}
+                check_parameters(sweep.method, sweep.base | own, f"sweeps.{name}")
+        return self
+
 
 def loss_parameters(method):
     """Names of the keyword parameters that a method's loss takes."""
@@ -205,19 +228,20 @@ def loss_parameters(method):
     return tuple(name for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY)
 
 
-def check_parameters(method, values):
-    """Raise ValueError unless `values` are the parameters of a method's loss and head."""
+def check_parameters(method, values, place=None):
+    """Raise ValueError unless `values` are the parameters of a method's loss and head; `place` names them."""
+    place = place or f"train.{method}"
     head = heads.parameters(METHODS[method].head)
     expected = loss_parameters(method) + head
     for key in values:
         if key not in expected:
-            raise ValueError(f"train.{method}.{key}: no such parameter{hint(key, expected)}")
+            raise ValueError(f"{place}.{key}: no such parameter{hint(key, expected)}")
     for key in expected:
         if key not in values:
-            raise ValueError(f"train.{method}.{key} is missing; expected {_expected(key)}")
+            raise ValueError(f"{place}.{key} is missing; expected {_expected(key)}")
         value, right = values[key], _RIGHT.get(key, lambda value: True)
         if isinstance(value, str) != (key == "factor") or not right(value):
-            raise ValueError(f"train.{method}.{key} = {value!r}: expected {_expected(key)}")
+            raise ValueError(f"{place}.{key} = {value!r}: expected {_expected(key)}")
 
 
 _RIGHT = {

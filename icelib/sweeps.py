@@ -5,13 +5,12 @@ params.yaml and writes ``results/sweeps/SCALE/NAME.json``. No test image is look
 """
 
 import argparse
-import json
 
 from tqdm.auto import tqdm
 
 from icelib import params, paths, tasks, training
 from icelib.errors import DivergedError, readable_errors
-from icelib.files import write_json
+from icelib.files import read_json, write_json
 
 KNOWN, NETWORK = "few", "wideresnet"  # sweeps are run on one task and network
 WITHIN = 0.02  # accuracy that a choice may cost: about two standard errors on 3,000 images
@@ -129,15 +128,13 @@ def load(scale, name):
     Raises
     ------
     ValueError
-        If it is missing, or is not of the candidates that params.yaml has.
+        If it is missing or unreadable, or is not of the candidates that params.yaml has.
     """
     path = paths.sweep(scale, name)
-    try:
-        result = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
+    result = read_json(path)
     sweep = params.pick(params.load().blocks[scale].sweeps, name, f"{scale}.sweeps")
-    if [row["change"] for row in result["candidates"]] != sweep.values or result["base"] != sweep.base:
+    found = [row["change"] for row in result.get("candidates", [])]
+    if found != sweep.values or result.get("base") != sweep.base:
         raise ValueError(f"{paths.relative(path)} was made with other values than params.yaml has; run `dvc repro`")
     return result
 

@@ -1,7 +1,7 @@
 """Tensor files that cannot be half-written, silently damaged, or made to run code.
 
 A file is in safetensors format, with one metadata entry, ``icelib``: a JSON object that describes
-the content, and the SHA-256 of all tensors. Equal content gives equal bytes.
+the content, its SHA-256, and that of all tensors. Equal content gives equal bytes.
 """
 
 import contextlib
@@ -34,7 +34,8 @@ def save(path, tensors, about):
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # safetensors keeps metadata in no fixed order: one entry keeps the bytes the same
-    metadata = {"icelib": json.dumps({"about": about, "sha256": _digest(tensors)})}
+    digests = {"sha256": _digest(tensors), "about_sha256": _digest_of_text(about)}
+    metadata = {"icelib": json.dumps({"about": about} | digests)}
     write_bytes(path, to_bytes(tensors, metadata=metadata))
 
 
@@ -54,13 +55,25 @@ def load(path, device="cpu"):
     """
     with _opened(path) as (file, metadata):
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    if _digest(tensors) != metadata["sha256"]:
+    about, digest = metadata["about"], metadata["sha256"]
+    if _digest(tensors) != digest:
         raise ValueError(
             f"{paths.relative(path)} is damaged: its tensors do not match their SHA-256; remove it and run `dvc repro`"
         )
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata["about"] | {
-        "sha256": metadata["sha256"]
-    }
+    _check_about(path, metadata)
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, about | {"sha256": digest}
+
+
+def _check_about(path, metadata):
+    found = _digest_of_text(metadata["about"])
+    if metadata.get("about_sha256", found) != found:  # earlier versions wrote none
+        raise ValueError(
+            f"{paths.relative(path)} is damaged: what describes its tensors does not match its SHA-256; remove it and run `dvc repro`"
+        )
+
+
+def _digest_of_text(value):
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def read_about(path):
@@ -72,14 +85,17 @@ def read_about(path):
         If the file is missing or not of this project; names it.
     """
     with _opened(path) as (_, metadata):
-        return metadata["about"] | {"sha256": metadata["sha256"]}
+        about = metadata["about"]
+    _check_about(path, metadata)
+    return about | {"sha256": metadata["sha256"]}
 
 
 @contextlib.contextmanager
 def _opened(path):
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            yield file, json.loads(file.metadata()["icelib"])
+            metadata = json.loads(file.metadata()["icelib"])
+            yield file, {"about": metadata["about"], "sha256": metadata["sha256"]} | metadata
     except FileNotFoundError:
         raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
     except Exception as error:  # safetensors has an exception type of its own

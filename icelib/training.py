@@ -105,6 +105,8 @@ def lead(run, keep, team, watch=lambda history: None):
             tensors.save(paths.checkpoint(run), engine.model.state_dict(), about)
             if paths.snapshots(run).exists():
                 shutil.rmtree(paths.snapshots(run))  # a move into a folder that is left would nest them
+            for left in _waiting(run).glob(".writing-*"):
+                left.unlink()  # by a process that was killed
             shutil.move(_waiting(run), paths.snapshots(run))
             write_json(paths.history(run), {"run": run.name, **origin, "epochs": history})
             _state(run).unlink()

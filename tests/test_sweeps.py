@@ -63,8 +63,10 @@ def test_stale_missing_and_unknown_sweeps_are_refused(inside):
     values = inside.params
     values["tiny"]["sweeps"]["ice-weight"]["values"] = [{"wight": 0.1}]
     inside.params = values
-    with pytest.raises(ValueError, match="ice has no parameter 'wight'"):
+    with pytest.raises(ValueError, match=r"sweeps.ice-weight.wight: no such parameter"):
         sweeps.candidates("tiny", "ice-weight")
+    values["tiny"]["sweeps"]["ice-weight"]["values"] = [{"weight": 0.1}]
+    inside.params = values
     paths.sweep("tiny", "ice-weight").parent.mkdir(parents=True)
     content = {"base": values["tiny"]["sweeps"]["ice-weight"]["base"], "candidates": [{"change": {"weight": 0.3}}]}
     paths.sweep("tiny", "ice-weight").write_text(json.dumps(content))
