@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from icelib.acceleration import KINDS
+from icelib.checks import declare, hint, unique
 from icelib.methods import METHODS
-from icelib.schema import Name, Networks, OwnMethod, Scale, Strict, declare, hint, unique
+from icelib.schema import Name, Networks, OwnMethod, Scale, Strict
 
 
 def _seed(text):

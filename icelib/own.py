@@ -14,11 +14,11 @@ from IPython import get_ipython
 from IPython.display import Markdown, display
 
 from icelib import excerpts, heads, own_rows, params, paths, plots, results, scores, scoring, sweeps, training
+from icelib.checks import check_parameters, loss_parameters
 from icelib.files import read_json, write_bytes, write_json
 from icelib.methods import METHODS, Method
 from icelib.own_rows import validation as tried
 from icelib.own_scores import check_score, outliers, score
-from icelib.schema import check_parameters, loss_parameters
 
 __all__ = ["loss", "outliers", "score", "tried"]
 PROTOCOL = "scratch"  # of the trainings of Table 3

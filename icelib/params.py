@@ -9,17 +9,10 @@ import yaml
 from pydantic import ValidationError
 
 from icelib import heads, paths
+from icelib.checks import check_parameters, hint, loss_parameters
 from icelib.declaration import Params
 from icelib.methods import METHODS
-from icelib.schema import (
-    DenseNetShape,
-    Schedule,
-    Strict,
-    WideResNetShape,
-    check_parameters,
-    hint,
-    loss_parameters,
-)
+from icelib.schema import DenseNetShape, Schedule, Strict, WideResNetShape
 
 
 class Run(Strict):

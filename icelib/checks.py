@@ -1,0 +1,80 @@
+"""Checks of names and values in params.yaml, whose errors say what was found and what was expected."""
+
+import difflib
+import inspect
+
+from icelib import heads, losses, scores
+from icelib.methods import METHODS, Method
+
+
+def loss_parameters(method):
+    """Names of the keyword parameters that a method's loss takes."""
+    signature = inspect.signature(METHODS[method].loss)
+    return tuple(name for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY)
+
+
+def check_parameters(method, values, place=None):
+    """Raise ValueError unless `values` are the parameters of a method's loss and head; `place` names them."""
+    place = place or f"train.{method}"
+    head = heads.parameters(METHODS[method].head)
+    expected = loss_parameters(method) + head
+    for key in values:
+        if key not in expected:
+            raise ValueError(f"{place}.{key}: no such parameter{hint(key, expected)}")
+    for key in expected:
+        if key not in values:
+            raise ValueError(f"{place}.{key} is missing; expected {_expected(key)}")
+        value, right = values[key], _RIGHT.get(key, lambda value: True)
+        if isinstance(value, str) != (key == "factor") or not right(value):
+            raise ValueError(f"{place}.{key} = {value!r}: expected {_expected(key)}")
+
+
+_RIGHT = {
+    "weight": lambda value: value >= 0,
+    "mean_scale": lambda value: value > 0,
+    "covariance_scale": lambda value: value > 0,
+    "factor": lambda value: value in heads.FACTORS,
+}
+
+
+def _expected(key):
+    if key == "factor":
+        return f"one of {list(heads.FACTORS)}"
+    return "a number" + {"weight": " ≥ 0", "mean_scale": " > 0", "covariance_scale": " > 0"}.get(key, "")
+
+
+def declare(own):
+    """Make the methods that params.yaml adds known, by name (`schema.OwnMethod`).
+
+    Raises
+    ------
+    ValueError
+        If a name is one of the paper's methods, or there is no such loss or score.
+    """
+    for name, about in own.items():
+        if name in METHODS and METHODS[name].paper:
+            raise ValueError(f"{name}: is a method of the paper; choose another name")
+        loss, score = pick_function(losses, name), pick_function(scores, about.score)
+        METHODS[name] = Method(loss, about.head, score, True, about.title, paper=False)
+    return own
+
+
+def pick_function(module, name):
+    """Return a public function of a module; raise ValueError with the ones that there are."""
+    there = [key for key, x in vars(module).items() if inspect.isfunction(x) and x.__module__ == module.__name__]
+    if name not in there:
+        raise ValueError(f"icelib/{module.__name__.split('.')[-1]}.py has no function {name!r}{hint(name, there)}")
+    return getattr(module, name)
+
+
+def hint(word, known):
+    """End of a message about an unknown word: the one that was meant, or all there are."""
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f"; expected one of {sorted(known)}"
+
+
+def unique(what, names):
+    """Raise ValueError if a name is listed twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{what} names {name!r} twice")
