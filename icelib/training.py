@@ -103,12 +103,13 @@ def lead(run, keep, team, watch=lambda history: None):
                 watch(history)
         if keep:
             tensors.save(paths.checkpoint(run), engine.model.state_dict(), about)
+            write_json(paths.history(run), {"run": run.name, **origin, "epochs": history})
             if paths.snapshots(run).exists():
                 shutil.rmtree(paths.snapshots(run))  # a move into a folder that is left would nest them
             for left in _waiting(run).glob(".writing-*"):
                 left.unlink()  # by a process that was killed
+            # last, so that a run whose history cannot be written finds its snapshots again
             shutil.move(_waiting(run), paths.snapshots(run))
-            write_json(paths.history(run), {"run": run.name, **origin, "epochs": history})
             _state(run).unlink()
         else:
             tensors.save(_state(run), {}, {"history": history, "origin": origin})

@@ -139,6 +139,18 @@ def test_what_a_killed_process_left_is_not_published(inside, monkeypatch):
     assert {path.name for path in paths.snapshots(run).iterdir()} == {"0000.safetensors", "0001.safetensors"}
 
 
+def test_a_history_that_cannot_be_written_loses_no_snapshot(inside, monkeypatch, capsys):
+    run, steps = a_run(epochs=1), []
+    with monkeypatch.context() as full:
+        full.setattr(training, "write_json", lambda *_: (_ for _ in ()).throw(OSError("No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            training.train(run)
+    monkeypatch.setattr(training.Engine, "epoch", lambda self, number: steps.append(number))
+    training.train(run)
+    assert not steps and "anew" not in capsys.readouterr().err and paths.history(run).exists()
+    assert {path.name for path in paths.snapshots(run).iterdir()} == {"0000.safetensors", "0001.safetensors"}
+
+
 def execute(folder, *cells):
     """Execute cells as a notebook of the pipeline; return the exit's message, or None."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])

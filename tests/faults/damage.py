@@ -8,7 +8,7 @@ from icelib import checkpoints, data, params, paths, results, sweeps, tasks, ten
 from icelib.engine import Engine
 from icelib.files import read_json
 from tests.faults.disks import RUN
-from tests.faults.lab import REPRO, cache_object, inside, said, stages
+from tests.faults.lab import MAKE, REPRO, cache_object, inside, said, stages
 
 NAME = RUN.removeprefix("tiny-")
 OTHER = NAME.replace("ice", "plain")
@@ -211,7 +211,7 @@ def cache(lab, report, random):
             os.chmod(held, 0o644)
             held.write_bytes(flip(held.read_bytes(), random))
             os.chmod(held, 0o444 if guarded else 0o644)
-            status, output = project.call(*REPRO, check=False)
+            status, output = project.call(*MAKE, check=False)
             advice, problems = "", []
             if status:
                 if out["path"] not in output:
@@ -219,7 +219,7 @@ def cache(lab, report, random):
                 held.unlink(missing_ok=True)
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
                 advice = "; refused, then both removed"
-                again, said_then = project.call(*REPRO, check=False)
+                again, said_then = project.call(*MAKE, check=False)
                 problems += [f"`dvc repro` failed: {said(said_then)}"] if again else []
             what = f"{out['path']}{'' if guarded else ', not write-protected'}{advice}"
             report.case("cache", what, problems, lab.compare(), said=said(output))
