@@ -1,6 +1,7 @@
 """Reading params.yaml, and looking up the runs that it declares."""
 
 import argparse
+import functools
 import hashlib
 import json
 from typing import ClassVar
@@ -59,7 +60,7 @@ def load(path=None):
     """
     path = path or paths.PARAMS
     try:
-        content = yaml.load(path.read_text(), _Loader)
+        content = _parsed(path.read_text())
     except FileNotFoundError:
         raise ValueError(f"{path} is missing; run from a checkout of the project, or set ICELIB_ROOT to one") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no text, no such date
@@ -191,6 +192,12 @@ def pick(mapping, key, what):
     if key not in mapping:
         raise ValueError(f"unknown {what}: {key!r}{hint(key, mapping)}")
     return mapping[key]
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(text):
+    """Parse YAML, the same text once: every look-up of a run reads the file, and parsing takes most of that."""
+    return yaml.load(text, _Loader)
 
 
 class _Loader(yaml.SafeLoader):

@@ -31,6 +31,7 @@ class Trace:
         self.stages, self.content = stages, content
         self.silent = commits.why_silent()
         self.lines, self.unknown, self.contradictions = [], [], []
+        self.holding = {}  # runs share their code, and git takes its time
 
     def __str__(self):
         told = [f"cannot be told: {text}" for text in dict.fromkeys(self.unknown)]
@@ -141,7 +142,11 @@ class Trace:
         if self.silent:
             self.cannot_tell(f"which commit holds the code that ran: {self.silent}")
         else:
-            found = [commit for commit in commits.holding(*files) if _same_notebooks(commit, stage)]
+            notebook = tuple((path, x) for path, x in stage.deps.items() if path.startswith("notebooks/code/"))
+            asked = (*files, *notebook)
+            if asked not in self.holding:
+                self.holding[asked] = [x for x in commits.holding(*files) if _same_notebooks(x, notebook)]
+            found = self.holding[asked]
             if not found:
                 self.cannot_tell(
                     f"which commit holds the code that {stage.name} ran: none up to this one has all of it as dvc.lock "
@@ -186,12 +191,11 @@ def md5(path):
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-def _same_notebooks(commit, stage):
-    """Whether the notebooks that a stage ran have the same code in a commit; their prose may differ."""
-    for path, digest in stage.deps.items():
-        if path.startswith("notebooks/code/"):
-            text = commits.content(commit.name, f"notebooks/{path.removeprefix('notebooks/code/')[:-3]}.ipynb")
-            code = notebooks.code_of(nbformat.reads(text.decode(), as_version=4)) if text else b""
-            if hashlib.md5(code).hexdigest() != digest:
-                return False
+def _same_notebooks(commit, files):
+    """Whether notebooks have the same code in a commit, by the MD5 of their export; their prose may differ."""
+    for path, digest in files:
+        text = commits.content(commit.name, f"notebooks/{path.removeprefix('notebooks/code/')[:-3]}.ipynb")
+        code = notebooks.code_of(nbformat.reads(text.decode(), as_version=4)) if text else b""
+        if hashlib.md5(code).hexdigest() != digest:
+            return False
     return True

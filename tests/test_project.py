@@ -151,7 +151,19 @@ def test_stages_of_one_kind_differ_in_their_runs_alone():
 
 def test_stages_depend_on_the_modules_that_they_import():
     """A module that a stage's code imports, directly or not, and that holds mathematics is a dependency."""
-    plumbing = {"errors", "files", "params", "paths", "schema", "checks", "tasks", "tensors", "data", "images", "sources"}
+    plumbing = {
+        "errors",
+        "files",
+        "params",
+        "paths",
+        "schema",
+        "checks",
+        "tasks",
+        "tensors",
+        "data",
+        "images",
+        "sources",
+    }
     plumbing |= {"catalog", "photographs", "pickles", "readers", "synthetic", "notebooks", "declaration", "versions"}
 
     def imported(module, seen=()):
