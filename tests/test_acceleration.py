@@ -169,8 +169,8 @@ def test_what_does_not_fit_on_a_gpu_is_streamed(monkeypatch):
         total_memory = 1e6
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Memory)
-    monkeypatch.setattr(batches, "Images", lambda images, device: "held")
-    monkeypatch.setattr(batches, "StreamedImages", lambda images, device: "streamed")
+    monkeypatch.setattr(batches, "Images", lambda images, device, part: "held")
+    monkeypatch.setattr(batches, "StreamedImages", lambda images, device, part: "streamed")
     hold = lambda count, device: batches.hold(torch.empty(count, 3, 32, 32, dtype=torch.uint8), device)
     assert [hold(n, CUDA) for n in (41, 42)] == ["held", "streamed"]  # 4,800 bytes each with their edges
     assert hold(1000, CPU) == "held"

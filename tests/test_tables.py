@@ -416,7 +416,7 @@ def test_metrics_of_a_run_come_from_its_score_file(inside):
     tensors.save(
         paths.scores(run),
         scores | {"labels": labels, "predicted": labels.roll(1) * (labels > 2) + labels * (labels <= 2)},
-        {"environment": {}},
+        {"environment": {}, "run": run.model_dump()},
     )
     result = results.measure(run)
     assert result == results.load(run)
