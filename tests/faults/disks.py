@@ -85,7 +85,7 @@ def full(lab, report, random):
     """A full disk at each place that the pipeline writes to, and a small one under the whole project."""
     report.begin(
         "full disk",
-        "full disk: data, task, resume state, checkpoint, history, scores, metrics, traces, sweep, figures, notebooks, all",
+        "full disk: data, task, resume state, checkpoint, history, scores, metrics, traces, sweep, tables and figures, reports, whole project",
         "an error names the file, what was there stays; with room, the same command makes the same outputs",
     )
     project = lab.copy()
