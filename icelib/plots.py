@@ -88,9 +88,11 @@ def figure1(tables):
         _accuracy_auroc(ax, table[table.seeds > 0], "ours", filled=True)
         ax.set_title(f"ours, {scale} scale:\n{next(filter(None, table.known), 'not run')}")
     axes[0].set_ylabel("AUROC, mean over outlier sets (%)")
-    handles, labels = axes[0].get_legend_handles_labels()
-    entries = dict(zip(labels, handles, strict=True))  # one for each method
-    shown = [name for name in MARKERS if name in entries]
+    entries = {}  # one for each method, hollow where the paper has it
+    for ax in axes[::-1]:
+        handles, labels = ax.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    shown = sorted(entries, key=lambda name: [*MARKERS, name].index(name))
     figure.legend(
         [entries[name] for name in shown],
         shown,
@@ -111,14 +113,14 @@ def _accuracy_auroc(ax, table, column, filled):
     points = table.pivot(index=["row", "protocol"], columns="metric", values=[column, "low", "high"])
     for (row, protocol), point in points.iterrows():
         x, y = point[column, "accuracy"], point[column, "auroc"]
-        colour = COLOURS[row]
+        colour = COLOURS.get(row, "0.3")  # of methods that params.yaml adds
         if filled and np.isfinite(point["low", "auroc"]):
             ax.plot([x, x], [point["low", "auroc"], point["high", "auroc"]], color=colour, lw=1)
             ax.plot([point["low", "accuracy"], point["high", "accuracy"]], [y, y], color=colour, lw=1)
         ax.plot(
             x,
             y,
-            MARKERS[row],
+            MARKERS.get(row, "*"),
             label=row,
             color=colour,
             markerfacecolor=colour if filled else "none",
