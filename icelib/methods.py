@@ -43,3 +43,8 @@ METHODS = {
     "energy_gaussian": Method(losses.energy, "gaussian", scores.energy, True, "Energy, Gaussian head"),
     "ice_minus": Method(losses.ice_minus, "gaussian", scores.max_likelihood, True, "ICE⁻"),
 }
+
+
+def own_detector(method):
+    """Name of a method's own score in score and result files: that of the method, MSP on the plain network."""
+    return method if METHODS[method].outliers else "msp"

@@ -8,7 +8,7 @@ import torch
 from icelib import batches, checkpoints, hardware, own_rows, params, paths, posthoc, results, tasks
 from icelib.files import write_bytes
 from icelib.images import read_own
-from icelib.methods import METHODS
+from icelib.methods import METHODS, own_detector
 
 
 def score(function, *, scale=None):
@@ -39,7 +39,7 @@ def score(function, *, scale=None):
         logits = _logits(run, {name: images for name, images in test.items() if name != "labels"})
         found = _measured(run, function, logits, params.task(scale, run.known).mean_over)
         lines[METHODS[run.method].title, function.__name__] = own_rows.percent(found["mean"])
-        own = run.method if METHODS[run.method].outliers else "msp"
+        own = own_detector(run.method)
         sets = results.load(run)["detectors"][own]
         lines[METHODS[run.method].title, own] = own_rows.percent(sets["mean"])
     return _kept(lines, ["network", "score"], f"score-{function.__name__}")

@@ -9,7 +9,7 @@ import argparse
 from icelib import cells, params, paths, results
 from icelib.errors import readable_errors
 from icelib.files import write_json
-from icelib.methods import METHODS
+from icelib.methods import own_detector
 
 
 def summarise(scale):
@@ -31,7 +31,7 @@ def summarise(scale):
         found.setdefault(run.name.rpartition("-")[0], []).append(run)
     summary = {}
     for name, runs in found.items():
-        detector = runs[0].method if METHODS[runs[0].method].outliers else "msp"
+        detector = own_detector(runs[0].method)
         read = [results.load(run) for run in runs]
         summary[name] = {
             metric: cells.ours([cells.entry(x, detector, "mean", metric, "outlier_positive") for x in read])["ours"]
