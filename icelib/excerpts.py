@@ -8,13 +8,18 @@ these in place of the modules, so that a new loss or score makes no other method
 import argparse
 import ast
 import inspect
+import sys
+import sysconfig
 import textwrap
 import types
+from pathlib import Path
 
 from icelib import params, paths, scores
 from icelib.errors import readable_errors
 from icelib.files import write_bytes
 from icelib.methods import METHODS
+
+INSTALLED = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
 def method(name):
@@ -88,12 +93,20 @@ def _gather(thing, found):
     for function in functions:
         used = inspect.getclosurevars(function)
         for name, value in sorted((used.globals | used.nonlocals).items()):
-            if isinstance(value, types.ModuleType) or getattr(value, "__module__", "").partition(".")[0] == "torch":
+            if isinstance(value, types.ModuleType) or _is_installed(value):
                 continue
             if inspect.isfunction(value) or inspect.isclass(value):
                 _gather(value, found)
             else:
                 found[f"{key} {name}"] = f"{name} = {value!r}"
+
+
+def _is_installed(value):
+    """Whether a function or class comes with Python or an installed package; objects made by one are a user's."""
+    if not (inspect.isroutine(value) or inspect.isclass(value)) or value.__module__ == "__main__":  # a notebook's cell
+        return False
+    file = getattr(sys.modules.get(value.__module__), "__file__", None)
+    return file is None or any(Path(file).is_relative_to(folder) for folder in INSTALLED)
 
 
 def write(scale):

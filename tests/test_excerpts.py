@@ -1,6 +1,12 @@
 """Excerpts: what a training depends on of its method's code, and no more."""
 
+from math import exp
+
 import pytest
+import torch
+from scipy.special import logsumexp
+from torch import exp as tensor_exp
+from torch.nn.functional import relu
 
 from icelib import excerpts, losses, params, paths
 from icelib.methods import METHODS
@@ -9,8 +15,6 @@ from icelib.methods import METHODS
 @pytest.mark.parametrize("name", METHODS)
 def test_an_excerpt_computes_what_the_method_does(name):
     """It runs alone, with the same loss: nothing that is used was left out."""
-    import torch
-
     method, loss, score = METHODS[name], {}, {}
     exec(excerpts._part(method.loss), loss)
     exec(excerpts._part(method.score), score)
@@ -54,6 +58,28 @@ LIMIT = 0.25
 
 def helper(x):
     return x.sum() * LIMIT
+
+
+def test_what_packages_define_is_no_part_of_a_users_code_but_what_they_made_is():
+    text = excerpts.text(with_packages)
+    assert text.count("def ") == 1 and "SHIFT = tensor([0.5000, 1.5000])" in text
+    assert " at 0x" not in text, "an address would make each session's hash another"
+
+
+def test_a_helper_of_another_cell_is_part_of_a_users_code(monkeypatch):
+    monkeypatch.setattr(helper, "__module__", "__main__")  # of which a kernel has no file
+    assert "return x.sum() * LIMIT" in excerpts.text(uses_helper)
+
+
+def uses_helper(x):
+    return helper(x)
+
+
+SHIFT = torch.tensor([0.5, 1.5])
+
+
+def with_packages(x):
+    return exp(logsumexp(x.numpy(), axis=1)) + relu(x).sum() + tensor_exp(SHIFT).sum()
 
 
 def test_each_scale_gets_its_sweeps_and_scores(inside):
