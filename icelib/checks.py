@@ -49,11 +49,13 @@ def declare(own):
     Raises
     ------
     ValueError
-        If a name is one of the paper's methods, or there is no such loss or score.
+        If a name is one of the paper's methods, a title is taken, or there is no such loss or score.
     """
     for name, about in own.items():
         if name in METHODS and METHODS[name].paper:
             raise ValueError(f"{name}: is a method of the paper; choose another name")
+        if about.title in [other.title for key, other in METHODS.items() if key != name]:
+            raise ValueError(f"{name}.title = {about.title!r}: another method has this title, and tables go by it")
         loss, score = pick_function(losses, name), pick_function(scores, about.score)
         METHODS[name] = Method(loss, about.head, score, True, about.title, paper=False)
     return own

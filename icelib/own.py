@@ -14,7 +14,7 @@ from IPython import get_ipython
 from IPython.display import Markdown, display
 
 from icelib import excerpts, heads, own_rows, params, paths, plots, results, scores, scoring, sweeps, training
-from icelib.checks import check_parameters, loss_parameters
+from icelib.checks import check_parameters, hint, loss_parameters
 from icelib.files import read_json, write_bytes, write_json
 from icelib.methods import METHODS, Method
 from icelib.own_rows import validation as tried
@@ -66,6 +66,8 @@ def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None,
     block = params.pick(loaded.blocks, scale, "scale")
     own_rows.table3(scale, [])  # what is to stand beside it is there, before a training begins
     name = _name(function)
+    if isinstance(head, str) and head not in heads.HEADS:
+        raise ValueError(f"unknown head {head!r}{hint(head, heads.HEADS)}")
     METHODS[name] = Method(function, head, score, True, name, paper=False)
     usual = {key: block.train["ice"][key] for key in heads.parameters(head) if key in block.train.get("ice", {})}
     sides = {key: value if isinstance(value, list) else [value] for key, value in (usual | values).items()}

@@ -37,6 +37,12 @@ def score(run):
         validation, _ = tasks.load(run.scale, run.known, "validation")
         settings = params.load().blocks[run.scale].detectors
         scores |= posthoc.scores(model, train, validation, test, settings)
+        taken = {key.split("/")[0] for key in scores}
+        for own in settings.own:
+            if own in taken:
+                raise ValueError(
+                    f"{run.scale}.detectors.own names {own!r}, which is a detector already; rename the function"
+                )
         scores |= {
             f"{own}/{name}": getattr(score_functions, own)(x) for own in settings.own for name, x in logits.items()
         }

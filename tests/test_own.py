@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from icelib import losses, own, params, paths, results, scores, training
+from icelib import losses, own, params, paths, results, scores, scoring, training
 from icelib.methods import METHODS
 from tests.conftest import RUN, Project
 
@@ -186,6 +186,35 @@ def test_mistakes_are_told_before_a_training_begins(inside, monkeypatch, functio
     with pytest.raises(ValueError, match=message):
         own.loss(function, **values)
     assert not paths.OWN.exists()
+
+
+def test_an_unknown_head_is_told(inside):
+    with pytest.raises(ValueError, match=r"unknown head 'gausian' \(did you mean 'gaussian'\?\)"):
+        own.loss(stretched, head="gausian", weight=0.1, stretch=1.0)
+
+
+def test_a_score_with_a_detectors_name_is_refused(inside):
+    values = inside.params
+    values["tiny"]["detectors"]["own"] = ["max_logit"]
+    inside.params = values
+    with pytest.raises(ValueError, match=r"tiny.detectors.own names 'max_logit', which is a detector already"):
+        scoring.score(params.run(*RUN, "plain", 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "message"),
+    [
+        ("ice", "Mine", "ice: is a method of the paper"),
+        ("ice_id", "ICE", "ice_id.title = 'ICE': another method has this title"),
+        ("mine", "Mine", "icelib/losses.py has no function 'mine'"),
+    ],
+)
+def test_own_methods_are_checked_in_params(inside, name, title, message):
+    values = inside.params
+    values["own_methods"] = {name: {"head": "gaussian", "score": "max_likelihood", "title": title}}
+    inside.params = values
+    with pytest.raises(ValueError, match=message):
+        params.load()
 
 
 def test_a_score_stands_beside_the_networks_own(inside):
