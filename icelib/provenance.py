@@ -12,8 +12,9 @@ import sys
 import pandas as pd
 import yaml
 
-from icelib import cells, lockfile, lookup, paths, trail
+from icelib import cells, lockfile, lookup, paths, tables, trail
 from icelib.errors import readable_errors
+from icelib.methods import METHODS
 from icelib.tables import ABLATION, POSTHOC, ROWS, TRIPLE
 from icelib.tracing import Trace
 
@@ -33,13 +34,15 @@ def behind(name, cell):
     detector, outliers : str
         Keys of a result file.
     """
+    own = {METHODS[method].title: method for method in tables.own_methods()}  # beside the paper's rows
     if name == "table1":
-        return TRIPLE[cell.method], cell.outliers
+        return (TRIPLE | own)[cell.method], cell.outliers
     if name == "table2":
-        return ROWS[cell.row][1], "mean"
+        return own.get(cell.row) or ROWS[cell.row][1], "mean"
     if name == "table3":
-        return ABLATION[cell.row, cell.model], "mean"
-    return next(detector for detector, title in POSTHOC.items() if title == cell.row), cell.outliers
+        return own.get(cell.row) or ABLATION[cell.row, cell.model], "mean"
+    titles = {title: detector for detector, title in POSTHOC.items()}
+    return titles.get(cell.row, cell.row), cell.outliers  # a score of a user's own is its own title
 
 
 def trace_cell(name, words):

@@ -182,6 +182,10 @@ def test_a_loss_and_a_score_of_ones_own_are_added_to_the_tables_and_nothing_else
     for name in TABLES[:2] + TABLES[3:]:
         assert "Doubled" in (finished.root / f"figures/{name}.md").read_text()
     assert "least_logit" in (finished.root / "figures/table2_extended.md").read_text()
+    for words in (("table1", "Doubled", "digits-89", "AUROC"), ("table3", "Doubled", "AUROC")):
+        assert "few-wideresnet-scratch-doubled-0" in finished.python("provenance", *words, check=False)[1]
+    _, told = finished.python("provenance", "table2_extended", "least_logit", "mean", "ice", "AUROC", check=False)
+    assert "detector least_logit" in told
 
 
 OWN_LOSS = '''
