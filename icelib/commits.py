@@ -30,6 +30,10 @@ def why_silent():
     prefix, shallow = inside.split("\n")[:2]
     if prefix:
         return "this folder lies in another git repository"
+    try:
+        _git("rev-parse", "--verify", "HEAD")
+    except subprocess.CalledProcessError:
+        return "the git repository has no commit yet"
     return "the clone is shallow: `git fetch --unshallow` brings the history" if shallow == "true" else ""
 
 

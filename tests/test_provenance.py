@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -145,6 +146,17 @@ def test_without_git_the_rest_is_told(clone):
         (clone.parent / "aside").rename(clone / ".git")
     assert "cannot be told: which commit holds the code that ran: this folder is no git repository" in text
     assert "no contradiction" in text
+
+
+def test_a_repository_without_a_commit_has_nothing_to_tell(clone):
+    (clone / ".git").rename(clone.parent / "aside")
+    try:
+        subprocess.run(["git", "init", "-q"], cwd=clone, check=True)
+        text = str(provenance.trace_cell("table2", CELL))
+    finally:
+        shutil.rmtree(clone / ".git")
+        (clone.parent / "aside").rename(clone / ".git")
+    assert "cannot be told: which commit holds the code that ran: the git repository has no commit yet" in text
 
 
 @pytest.mark.parametrize(
