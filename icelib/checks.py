@@ -4,7 +4,7 @@ import difflib
 import inspect
 
 from icelib import heads, losses, scores
-from icelib.methods import METHODS, Method
+from icelib.methods import GIVEN, METHODS, Method
 
 
 def loss_parameters(method):
@@ -52,12 +52,12 @@ def declare(own):
         If a name is one of the paper's methods, a title is taken, or there is no such loss or score.
     """
     for name, about in own.items():
-        if name in METHODS and METHODS[name].paper:
-            raise ValueError(f"{name}: is a method of the paper; choose another name")
+        if name in GIVEN:
+            raise ValueError(f"{name}: is a method of the project already; choose another name")
         if about.title in [other.title for key, other in METHODS.items() if key != name]:
             raise ValueError(f"{name}.title = {about.title!r}: another method has this title, and tables go by it")
         loss, score = pick_function(losses, name), pick_function(scores, about.score)
-        METHODS[name] = Method(loss, about.head, score, True, about.title, paper=False)
+        METHODS[name] = Method(loss, about.head, score, True, about.title)
     return own
 
 

@@ -8,13 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from icelib.acceleration import KINDS
 from icelib.checks import declare, hint, unique
 from icelib.methods import METHODS
-from icelib.schema import Name, Networks, OwnMethod, Scale, Strict
-
-
-def _seed(text):
-    if not text.isdecimal() or str(int(text)) != text:
-        raise ValueError("expected a whole number ≥ 0 in quotes, without leading zeros")
-    return text
+from icelib.schema import Name, Networks, OwnMethod, Scale, Seed, Strict
 
 
 def _one_of(known):
@@ -51,10 +45,12 @@ class Params(Strict):
     # before what names them
     own_methods: Annotated[dict[Name, OwnMethod], AfterValidator(declare)] = {}
     scales: list[str]
-    seeds: Annotated[list[Annotated[str, AfterValidator(_seed)]], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     known: list[str]  # tasks to make
     runs: Groups
     sweeps: list[str]
+    beyond: list[str]  # scales at which variants are compared
+    variants: list[str]  # of ICE, and methods of the paper beside them
     datasets: list[str]
     own_datasets: dict[Name, dict[str, str]]
     blocks: dict[Name, Scale]
@@ -98,7 +94,7 @@ class Params(Strict):
 
     @model_validator(mode="after")
     def _lists_name_what_there_is_once(self):
-        for what in ("scales", "seeds", "known", "sweeps", "datasets"):
+        for what in ("scales", "seeds", "known", "sweeps", "beyond", "variants", "datasets"):
             unique(what, getattr(self, what))
         for scale in self.scales:
             for name in self.sweeps:
@@ -106,4 +102,21 @@ class Params(Strict):
                     raise ValueError(
                         f"sweeps names {name!r}, unknown to {scale}{hint(name, self.blocks[scale].sweeps)}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _variants_are_compared_with_ice(self):
+        for scale in self.beyond:
+            if scale not in self.scales:
+                raise ValueError(f"beyond names {scale!r}, which is not in scales: {self.scales}")
+            if self.blocks[scale].beyond is None:
+                raise ValueError(f"{scale}.beyond is missing; expected seeds, confirmation and candidates")
+            candidates = self.blocks[scale].beyond.candidates
+            for name in self.variants:
+                if name not in candidates:
+                    raise ValueError(
+                        f"variants names {name!r}, unknown to {scale}.beyond.candidates{hint(name, candidates)}"
+                    )
+        if self.beyond and "ice" not in self.variants:
+            raise ValueError(f"variants = {self.variants}: expected ice among them, with which the others are compared")
         return self

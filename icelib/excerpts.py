@@ -35,23 +35,33 @@ def method(name):
     str
     """
     about = METHODS[name]
-    pieces = [f"head, outliers = {about.head!r}, {about.outliers!r}", _part(about.loss), _part(about.score)]
+    pieces = [f"head, outliers = {about.head!r}, {about.outliers!r}", *_parts(about.loss), *_parts(about.score)]
+    if isinstance(about.head, type):  # the others are in heads.py, on which stages depend
+        pieces.append(_part(about.head))
     return "\n\n".join(pieces) + "\n"
 
 
-def _part(function):
-    """A function's module without the public functions that it does not use."""
-    tree = ast.parse(inspect.getsource(inspect.getmodule(function)))
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    needed, waiting = set(), [function.__name__]
+def _parts(function):
+    """`_part` of a function, and of those that it uses from other modules of the project."""
+    used = inspect.getclosurevars(function).globals.values()
+    others = [x for x in used if inspect.isfunction(x) and x.__module__ != function.__module__]
+    return [_part(function), *(part for x in others if x.__module__.startswith("icelib.") for part in _parts(x))]
+
+
+def _part(thing):
+    """The module of a function or class without the public functions and classes that it does not use."""
+    tree = ast.parse(inspect.getsource(inspect.getmodule(thing)))
+    kinds = ast.FunctionDef | ast.ClassDef
+    defined = {node.name: node for node in tree.body if isinstance(node, kinds)}
+    needed, waiting = set(), [thing.__name__]
     while waiting:
         name = waiting.pop()
-        if name in functions and name not in needed:
+        if name in defined and name not in needed:
             needed.add(name)
-            waiting += [node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)]
-    tree.body = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name in needed]
+            waiting += [node.id for node in ast.walk(defined[name]) if isinstance(node, ast.Name)]
+    tree.body = [node for node in tree.body if not isinstance(node, kinds) or node.name in needed]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+        if isinstance(node, ast.Module | kinds) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
 

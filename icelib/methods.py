@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from icelib import losses, scores
+from icelib import losses, scores, variants
+from icelib.variant_heads import RatioHead, SimplexHead, VolumeHead
 
 
 class Method(NamedTuple):
@@ -21,8 +22,6 @@ class Method(NamedTuple):
         Whether the method trains on auxiliary outliers.
     title : str
         Name in tables and figures.
-    paper : bool
-        Whether the paper compares it.
     """
 
     loss: Callable
@@ -30,7 +29,6 @@ class Method(NamedTuple):
     score: Callable
     outliers: bool
     title: str
-    paper: bool = True
 
 
 METHODS = {
@@ -43,6 +41,18 @@ METHODS = {
     "energy_gaussian": Method(losses.energy, "gaussian", scores.energy, True, "Energy, Gaussian head"),
     "ice_minus": Method(losses.ice_minus, "gaussian", scores.max_likelihood, True, "ICE⁻"),
 }
+PAPER = frozenset(METHODS)  # what the paper compares
+METHODS |= {  # ours, see 09_beyond_ice
+    "two_weights": Method(variants.two_weights, "gaussian", scores.max_likelihood, True, "two weights"),
+    "gradual": Method(variants.gradual, "gaussian", scores.max_likelihood, True, "gradual λ"),
+    "margins": Method(variants.margins, "gaussian", scores.max_likelihood, True, "margins"),
+    "logistic": Method(variants.logistic, "gaussian", scores.max_likelihood, True, "logistic"),
+    "with_oe": Method(variants.with_oe, "gaussian", scores.max_likelihood, True, "ICE and OE"),
+    "volume": Method(losses.ice, VolumeHead, scores.max_likelihood, True, "fixed volume"),
+    "simplex": Method(losses.ice, SimplexHead, scores.max_likelihood, True, "means on a simplex"),
+    "ratio": Method(variants.logistic, RatioHead, scores.max_likelihood, True, "likelihood ratio"),
+}
+GIVEN = frozenset(METHODS)  # names that params.yaml and notebooks cannot take for methods of their own
 
 
 def own_detector(method):

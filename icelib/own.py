@@ -13,15 +13,13 @@ import torch
 from IPython import get_ipython
 from IPython.display import Markdown, display
 
-from icelib import excerpts, heads, own_rows, params, paths, plots, results, scores, scoring, sweeps, training
+from icelib import heads, own_rows, own_runs, params, plots, scores, sweeps
 from icelib.checks import check_parameters, hint, loss_parameters
-from icelib.files import read_json, write_bytes, write_json
-from icelib.methods import METHODS, Method
+from icelib.methods import GIVEN, METHODS, Method
 from icelib.own_rows import validation as tried
 from icelib.own_scores import check_score, outliers, score
 
 __all__ = ["loss", "outliers", "score", "tried"]
-PROTOCOL = "scratch"  # of the trainings of Table 3
 _TRIED = {}  # in this session: what others left in scratch/ stays out of the pipeline's reports
 
 
@@ -68,7 +66,7 @@ def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None,
     name = _name(function)
     if isinstance(head, str) and head not in heads.HEADS:
         raise ValueError(f"unknown head {head!r}{hint(head, heads.HEADS)}")
-    METHODS[name] = Method(function, head, score, True, name, paper=False)
+    METHODS[name] = Method(function, head, score, True, name)
     usual = {key: block.train["ice"][key] for key in heads.parameters(head) if key in block.train.get("ice", {})}
     sides = {key: value if isinstance(value, list) else [value] for key, value in (usual | values).items()}
     candidates = [dict(zip(sides, chosen, strict=True)) for chosen in itertools.product(*sides.values())]
@@ -77,21 +75,14 @@ def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None,
     _probe(METHODS[name], {key: candidates[0][key] for key in loss_parameters(name)})
     if len(candidates) > 1:
         changes = [{key: x[key] for key in sides if len(sides[key]) > 1} for x in candidates]
-        runs = [_run(scale, block, name, seed, x, "sweep") for x in candidates]
+        runs = [own_runs.run(scale, name, seed, x, "sweep") for x in candidates]
         rows = [{"change": change} | sweeps.trial(run) for change, run in zip(changes, runs, strict=True)]
         chosen = sweeps.choose(rows)
         _show(own_rows.candidates(rows, chosen).to_markdown())
         candidates = [candidates[rows.index(chosen)]]
-    run = _run(scale, block, name, seed, candidates[0], PROTOCOL, epochs)
+    run = own_runs.run(scale, name, seed, candidates[0], own_runs.PROTOCOL, epochs)
     with _curve() as watch:
-        if own_rows.finished(run):
-            watch(read_json(paths.history(run))["epochs"])
-        else:
-            write_bytes(paths.home(run) / "code.py", run.code.encode())
-            training.train(run, watch=watch)
-            scoring.score(run)
-            results.measure(run)
-            write_json(paths.home(run) / "run.json", {"run": run.model_dump(), "made_of": own_rows.made_of(run)})
+        own_runs.finish(run, watch)
     _TRIED[run.digest] = run
     tries = [run for run in _TRIED.values() if run.scale == scale]
     _show(own_rows.table3(scale, tries))
@@ -106,30 +97,11 @@ def _show(text):
 def _name(function):
     if not inspect.isfunction(function) or not function.__name__.isidentifier():
         raise ValueError(f"expected a function with a name of its own, found {function!r}")
-    if function.__name__ in METHODS and METHODS[function.__name__].paper:
-        raise ValueError(f"{function.__name__} is a method of the paper; choose another name for the function")
+    if function.__name__ in GIVEN:
+        raise ValueError(
+            f"{function.__name__} is a method of the project already; choose another name for the function"
+        )
     return function.__name__
-
-
-def _run(scale, block, name, seed, values, protocol, epochs=None):
-    method, schedule = METHODS[name], params.pick(block.protocols, protocol, f"{scale}.protocols")
-    changed = schedule.model_dump() | ({} if epochs is None else {"epochs": epochs})
-    return own_rows.OwnRun(
-        scale=scale,
-        known=sweeps.KNOWN,
-        network=sweeps.NETWORK,
-        protocol=PROTOCOL,
-        method=name,
-        seed=seed,
-        shape=block.networks.wideresnet,
-        schedule=params.checked(type(schedule), changed),
-        loss={key: values[key] for key in loss_parameters(name)},
-        head={key: values[key] for key in heads.parameters(method.head)},
-        head_kind=method.head if isinstance(method.head, str) else method.head.__name__,
-        code="\n\n".join(
-            excerpts.text(x) for x in (method.loss, heads.HEADS.get(method.head, method.head), method.score)
-        ),
-    )
 
 
 def _probe(method, values):

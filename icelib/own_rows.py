@@ -1,43 +1,10 @@
 """What was tried in ``scratch/own/``, as rows beside those of the pipeline."""
 
-from typing import ClassVar
-
 import pandas as pd
 
-from icelib import ablations, cells, params, paths, rendering, sweeps, tables, tensors, training
+from icelib import ablations, cells, paths, rendering, sweeps, tables
 from icelib.files import read_json
-
-PARTS = ("train", "validation", "test")
-
-
-class OwnRun(params.Run):
-    """A run whose loss, head and score are a user's; their code is a part of its digest."""
-
-    own: ClassVar[bool] = True
-    head_kind: str
-    code: str
-
-    @property
-    def title(self):
-        """Name in tables: the method, the start of the folder's second part, values and budget."""
-        values = [f"{name} {x}" if isinstance(x, str) else f"{name} {x:g}" for name, x in self.loss.items()]
-        epochs = f"{self.schedule.epochs} epoch{'s' if self.schedule.epochs > 1 else ''}"
-        return f"{self.method} {self.digest[:6]} ({', '.join([*values, epochs])})"
-
-
-def made_of(run):
-    """Return what a try's figures depend on beside its own parameters: images, code and bootstrap."""
-    images = {
-        part: tensors.read_about(paths.TASKS / run.scale / run.known / f"{part}.safetensors")["sha256"]
-        for part in PARTS
-    }
-    return {"images": images, "code": training.code_digest(), "bootstrap": params.load().blocks[run.scale].bootstrap}
-
-
-def finished(run):
-    """Whether a try was finished with the images and the code that there are now."""
-    path = paths.home(run) / "run.json"
-    return path.exists() and read_json(path)["made_of"] == made_of(run)
+from icelib.own_runs import OwnRun, finished
 
 
 def tried(scale):

@@ -34,7 +34,9 @@ class Run(Strict):
     loss: dict[str, float]
     head: dict[str, float | str]
     parent: "Run | None" = None  # whose weights a fine-tuned run starts from
-    own: ClassVar[bool] = False  # tried out in a notebook, see icelib.own: its files go to scratch/
+    own: ClassVar[str] = (
+        ""  # folder of scratch/ for the files of what params.yaml does not declare, see icelib.own_runs
+    )
 
     @property
     def name(self):

@@ -22,7 +22,7 @@ OWN = ROOT / "scratch" / "own"  # what a user tries out, one folder each
 
 def home(run):
     """Return the folder that holds a run's files: the project, or one of its own for what is tried out."""
-    return OWN / f"{run.method}-{run.digest}" if run.own else ROOT
+    return ROOT / "scratch" / run.own / f"{run.method}-{run.digest}" if run.own else ROOT
 
 
 def checkpoint(run):
@@ -63,6 +63,16 @@ def logits(run):
 def sweep(scale, name):
     """Return the path of a sweep's validation figures."""
     return ROOT / "results" / "sweeps" / scale / f"{name}.json"
+
+
+def beyond(scale, name):
+    """Return the path of a variant's figures, see `icelib.beyond`."""
+    return ROOT / "results" / "beyond" / scale / f"{name}.json"
+
+
+def confirmation(scale):
+    """Return the path of the figures of the best variant and of ICE with further seeds."""
+    return ROOT / "results" / "confirmation" / f"{scale}.json"
 
 
 def relative(path):

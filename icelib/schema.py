@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from icelib import heads, scores
 from icelib.checks import check_parameters, hint, pick_function, unique
@@ -25,7 +25,14 @@ def _number_or_word(value):
     return value
 
 
+def _seed(text):
+    if not text.isdecimal() or str(int(text)) != text:
+        raise ValueError("expected a whole number ≥ 0 in quotes, without leading zeros")
+    return text
+
+
 Value = Annotated[Any, BeforeValidator(_number_or_word)]
+Seed = Annotated[str, AfterValidator(_seed)]
 
 
 class Strict(BaseModel):
@@ -177,6 +184,35 @@ class Sweep(Strict):
         return self
 
 
+class Candidates(Strict):
+    """Values of a variant's loss and head that are compared before it is trained with several seeds."""
+
+    base: dict[str, Value]
+    values: list[dict[str, Value]]  # what replaces values of the base; without any, the base is what is trained
+
+
+class Beyond(Strict):
+    """Variants of ICE and what they are compared with, see `icelib.beyond`."""
+
+    seeds: Annotated[list[Seed], Field(min_length=2)]  # an interval needs two
+    confirmation: Annotated[list[Seed], Field(min_length=2)]  # for ICE and the variant that the others choose
+    candidates: dict[Name, Candidates]
+
+    @model_validator(mode="after")
+    def _seeds_are_different(self):
+        unique("seeds and confirmation", [*self.seeds, *self.confirmation])
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_are_right(self):
+        for name, about in self.candidates.items():
+            if name not in METHODS:
+                raise ValueError(f"candidates.{name}: no such method{hint(name, METHODS)}")
+            for change in about.values or [{}]:
+                check_parameters(name, about.base | change, f"candidates.{name}")
+        return self
+
+
 class Scale(Strict):
     """One block of params.yaml: the whole experiment at one size."""
 
@@ -186,6 +222,7 @@ class Scale(Strict):
     train: dict[str, dict[str, Value]]
     detectors: Detectors
     sweeps: dict[Name, Sweep] = {}
+    beyond: Beyond | None = None
     bootstrap: Count
 
     @model_validator(mode="after")

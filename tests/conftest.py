@@ -39,6 +39,8 @@ def tiny_params(folder):
             "finetune": {"known": ["few"], "networks": ["wideresnet"], "methods": ["ice"]},
         },
         "sweeps": ["ice-weight"],
+        "beyond": ["tiny"],
+        "variants": ["ice", "two_weights"],
         "datasets": ["gaussian"],
         "own_datasets": {
             "digits-train": {"path": str(folder / "train.npz")},
@@ -90,6 +92,20 @@ def tiny_params(folder):
                     "base": ice,
                     "values": [{"weight": 0.05}, {"weight": 0.2}],
                 }
+            },
+            "beyond": {
+                "seeds": ["0", "1"],
+                "confirmation": ["2", "3"],
+                "candidates": {
+                    "ice": {"base": dict(ice), "values": []},
+                    "two_weights": {
+                        "base": {key: ice[key] for key in ("factor", "mean_scale", "covariance_scale")},
+                        "values": [
+                            {"weight_known": 0.05, "weight_outlier": 0.2},
+                            {"weight_known": 0.1, "weight_outlier": 0.5},
+                        ],
+                    },
+                },
             },
             "detectors": {"odin_temperature": 1000.0, "odin_noise": 0.0014},
             "bootstrap": 20,

@@ -176,7 +176,7 @@ def detached(known_logits, labels, outlier_logits, *, weight):
         (vector, {}, r"vector.weight is missing; expected a number ≥ 0"),
         (vector, {"weight": -1.0}, r"vector.weight = -1.0: expected a number ≥ 0"),
         (vector, {"weight": 1.0, "wieght": 2.0}, r"vector.wieght: no such parameter \(did you mean 'weight'\?\)"),
-        (losses.ice, {"weight": 1.0}, r"ice is a method of the paper; choose another name"),
+        (losses.ice, {"weight": 1.0}, r"ice is a method of the project already; choose another name"),
         (lambda *x: {}, {}, r"expected a function with a name of its own"),
         ("ice", {}, r"expected a function.*found 'ice'"),
     ],
@@ -204,7 +204,7 @@ def test_a_score_with_a_detectors_name_is_refused(inside):
 @pytest.mark.parametrize(
     ("name", "title", "message"),
     [
-        ("ice", "Mine", "ice: is a method of the paper"),
+        ("ice", "Mine", "ice: is a method of the project already"),
         ("ice_id", "ICE", "ice_id.title = 'ICE': another method has this title"),
         ("mine", "Mine", "icelib/losses.py has no function 'mine'"),
     ],

@@ -36,10 +36,10 @@ def test_the_projects_own_parameters_are_valid():
 
 
 @pytest.mark.parametrize("scale", ["paper", "workstation"])
-def test_the_papers_sets_need_the_two_lines_that_comments_name(tmp_path, monkeypatch, scale):
+def test_the_papers_sets_need_the_three_lines_that_comments_name(tmp_path, monkeypatch, scale):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     text = (SOURCE / "params.yaml").read_text()
-    values = yaml.safe_load(text) | {"scales": [scale]}
+    values = yaml.safe_load(text) | {"scales": [scale], "beyond": []}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(
         ValueError, match=f"{scale} uses data sets that are in neither datasets nor .*: random300k, cifar100"
@@ -62,7 +62,7 @@ def test_the_workstation_can_run_cifar10_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "PARAMS", tmp_path / "params.yaml")
     text = (SOURCE / "params.yaml").read_text()
     (listed,) = re.findall(r"block `paper` are\n# +(\[.*\])", text)
-    changes = {"scales": ["workstation"], "known": ["few"], "datasets": yaml.safe_load(listed)}
+    changes = {"scales": ["workstation"], "beyond": [], "known": ["few"], "datasets": yaml.safe_load(listed)}
     values = yaml.safe_load(text) | changes
     for group in ("densenet", "many"):
         values["runs"][group]["known"] = []

@@ -184,13 +184,14 @@ def test_stages_depend_on_the_modules_that_they_import():
         found = {d[7:-3] for d in deps if d.startswith("icelib/") and d.endswith(".py")}
         # an excerpt holds what a method uses of these
         excerpt = any(d.startswith("notebooks/code/methods/") for d in deps)
-        return found | ({"losses", "methods", "scores"} if excerpt else set())
+        return found | ({"losses", "methods", "scores", "variant_heads", "variants"} if excerpt else set())
 
     for stage, module in (
         ("train_few", "training"),
         ("score_few", "scoring"),
         ("metrics_few", "results"),
         ("sweep", "sweeps"),
+        ("search", "beyond"),
         ("trace_few", "traces"),
     ):
         missing = imported(module) - plumbing - listed(stage) - exempt.get(stage, set())

@@ -1,0 +1,125 @@
+"""Variants of ICE: values and gradients of their losses, and what their heads hold fixed."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from icelib import heads, losses, scores, variant_heads, variants
+from icelib.checks import loss_parameters
+from icelib.methods import METHODS, PAPER
+
+
+@pytest.fixture
+def logits():
+    generator = torch.Generator().manual_seed(0)
+    known, outlier = (-4 * torch.rand(n, 5, generator=generator, dtype=torch.float64) - 0.1 for n in (7, 11))
+    return known.requires_grad_(), torch.tensor([0, 1, 2, 3, 4, 0, 1]), outlier.requires_grad_()
+
+
+def gradient(value, logits):
+    return torch.autograd.grad(value, logits)[0]
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, torch.as_tensor(expected, dtype=found.dtype), rtol=0, atol=1e-10)
+
+
+def at_nearest(outlier, values):
+    """Values (M,) in the column of each outlier's nearest class: (M, K)."""
+    return torch.zeros_like(outlier).scatter(1, outlier.argmax(1, keepdim=True), values[:, None]).detach()
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in PAPER])
+def test_every_variant_keeps_cross_entropy_and_raises_no_logit_of_an_outlier(logits, name):
+    known, labels, outlier = logits
+    values = dict.fromkeys(loss_parameters(name), 0.5) | ({"inner": 1.0, "outer": 3.0} if name == "margins" else {})
+    terms = METHODS[name].loss(known, labels, outlier, **values)
+    close(terms["cross_entropy"], F.cross_entropy(known, labels))
+    pushed = gradient(sum(terms.values()), outlier)
+    assert (pushed != 0).any()
+    # outlier exposure is the exception: its contradictory gradient is what ICE avoids
+    assert (pushed >= 0).all() != (name == "with_oe")
+
+
+def test_two_weights_are_ice_if_equal(logits):
+    found = variants.two_weights(*logits, weight_known=0.3, weight_outlier=0.3)
+    assert found == losses.ice(*logits, weight=0.3)
+    other = variants.two_weights(*logits, weight_known=0.3, weight_outlier=0.6)
+    close(other["ice_ood"], 2 * found["ice_ood"])
+    close(other["ice_id"], found["ice_id"])
+
+
+def test_the_gradual_weight_follows_cross_entropy_and_adds_no_gradient(logits):
+    known, labels, outlier = logits
+    terms = variants.gradual(known, labels, outlier, weight=0.3)
+    share = known.softmax(1)[torch.arange(7), labels].log().mean().exp().detach()
+    for name, term in losses.ice(known, labels, outlier, weight=0.3).items():
+        close(terms[name], term if name == "cross_entropy" else share * term)
+    close(gradient(terms["ice_id"], known), -0.3 * share * F.one_hot(labels, 5) / 7)
+
+
+def test_margins_are_hinges_on_squared_distances(logits):
+    known, labels, outlier = logits
+    terms = variants.margins(known, labels, outlier, weight=0.1, inner=2.0, outer=1.0)
+    distance = -known[torch.arange(7), labels]
+    excess = (distance - 2).clamp(min=0)
+    assert 0 < (excess > 0).sum() < 7, "samples on both sides of the margin"
+    close(terms["inner"], 0.1 * excess.square().mean())
+    close(gradient(terms["inner"], known), -0.2 * excess[:, None] * F.one_hot(labels, 5) / 7)
+    lacking = (1 + outlier.max(1).values).clamp(min=0)
+    close(gradient(terms["outer"], outlier), 0.2 * at_nearest(outlier, lacking) / 11)
+
+
+def test_logistic_losses_are_those_of_distances_to_a_radius(logits):
+    known, labels, outlier = logits
+    terms = variants.logistic(known, labels, outlier, weight=0.5, radius=2.0)
+    distance, nearest = -known[torch.arange(7), labels], -outlier.max(1).values
+    close(terms["logistic_known"], -0.5 * torch.sigmoid(2 - distance).log().mean())
+    close(terms["logistic_outlier"], -0.5 * torch.sigmoid(nearest - 2).log().mean())
+    close(gradient(terms["logistic_outlier"], outlier), 0.5 * at_nearest(outlier, torch.sigmoid(2 - nearest)) / 11)
+
+
+def test_with_oe_is_ice_and_outlier_exposure(logits):
+    terms = variants.with_oe(*logits, weight=0.2, weight_uniform=1.5)
+    close(terms["uniform"], losses.outlier_exposure(*logits, weight=1.5)["uniform"])
+    assert {key: terms[key] for key in ("ice_id", "ice_ood")} == {
+        key: losses.ice(*logits, weight=0.2)[key] for key in ("ice_id", "ice_ood")
+    }
+
+
+def changed(head):
+    """The head after something like a training: each parameter elsewhere."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return head.double()
+
+
+@pytest.mark.parametrize("factor", ["lower", "precision"])
+def test_the_volume_stays_what_it_was(factor):
+    head = variant_heads.VolumeHead(6, 4, factor, 0.5, 0.3)
+    before = head.L.double().logdet()
+    after = changed(head)
+    torch.testing.assert_close(after.L.logdet(), before, rtol=1e-5, atol=1e-5)
+    assert (after.L.diagonal() / (0.3 * 6**0.5) - 1).abs().max() > 0.1, "its shape does change"
+    with pytest.raises(ValueError, match="factor is 'diagonal'; expected lower or precision"):
+        variant_heads.VolumeHead(6, 4, "diagonal", 0.5, 0.3)
+
+
+def test_means_on_a_simplex_are_equally_far_and_fixed():
+    head = variant_heads.SimplexHead(16, 5, "lower", 3.0, 0.3)
+    assert "means" not in dict(head.named_parameters()) and "means" in head.state_dict()
+    assert (head.means >= 0).all(), "features come out of a ReLU"
+    distances = torch.cdist(head.means, head.means)[~torch.eye(5, dtype=bool)]
+    torch.testing.assert_close(distances, torch.full_like(distances, 3.0))
+    with pytest.raises(ValueError, match="5 classes in 4 features"):
+        variant_heads.SimplexHead(4, 5, "lower", 3.0, 0.3)
+
+
+def test_the_ratio_is_to_a_background_and_classifies_as_the_likelihoods_do():
+    head = changed(variant_heads.RatioHead(6, 4, "lower", 0.5, 0.3))
+    z = torch.randn(9, 6, dtype=torch.float64)
+    h = heads.GaussianHead.forward(head, z)
+    close(head(z).softmax(1), h.softmax(1))
+    close(scores.max_likelihood(head(z)), h.max(1).values - head.background(z)[:, 0] + head.offset)
