@@ -9,6 +9,9 @@ import nbformat
 from icelib import params, paths
 
 
+BEYOND = "09_beyond_ice"  # shows the scales of `beyond` in params.yaml alone
+
+
 class Execution(NamedTuple):
     """An executed notebook: its file, the place of its page in the site, and the run that it trained, if any."""
 
@@ -48,14 +51,16 @@ def declared():
     -------
     list of Chapter
     """
-    scales, chapters = params.load().scales, []
+    loaded, chapters = params.load(), []
+    scales = loaded.scales
     for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")):
         names, name = _parameters(path), path.stem
         if "method" in names:
             runs = [_execution(f"{scale}/{name}-{run.name}", run) for scale in scales for run in params.declared(scale)]
             chapters += [Chapter(name, f"{name}.html", None, runs)] if runs else []
             continue
-        for scale in scales if "scale" in names else [None]:
+        shown = loaded.beyond if name == BEYOND else scales
+        for scale in shown if "scale" in names else [None]:
             execution = _execution(f"{scale}/{name}" if scale else name)
             chapters.append(Chapter(name, execution.place, scale, [execution]))
     return chapters

@@ -1,6 +1,6 @@
 """The long part of the pipeline as a list of jobs, for a cluster's scheduler or the cores of one machine.
 
-``python -m icelib.jobs`` prints one line for each run and sweep that params.yaml declares, in an
+``python -m icelib.jobs`` prints one line for each run, sweep and variant that params.yaml declares, in an
 order in which they could be done one after another: name, command and the names of the jobs that
 must be done before, separated by tabs. README.md shows how to hand them on.
 """
@@ -31,7 +31,7 @@ def jobs(graph):
     stages = {}
     for stage in order:
         kind, _, item = stage.partition("@")
-        if kind == "sweep":
+        if kind in ("sweep", "search"):
             stages[stage] = [stage]
         elif kind.split("_")[0] in OF_A_RUN:
             stages.setdefault(item, []).append(stage)

@@ -37,7 +37,7 @@ def read(name):
         If there is no such table, or it was not made yet.
     """
     if name not in KEYS:
-        raise ValueError(f"unknown table {name!r}; expected one of {', '.join(KEYS)}, sweeps")
+        raise ValueError(f"unknown table {name!r}; expected one of {', '.join(KEYS)}, sweeps, beyond")
     path = paths.FIGURES / f"{name}.csv"
     try:
         # "nan" as a word, so that an empty name of a set stays one

@@ -1,7 +1,7 @@
 """Where a cell of a table comes from: run, checkpoint, data, parameters, seed, versions, hardware, commits.
 
 ``python -m icelib.provenance TABLE WORD…`` prints it for one cell of ``table1``, ``table2``,
-``table3``, ``table2_extended`` or ``sweeps``, for example ``table2 ICE scratch CIFAR10 AUROC``;
+``table3``, ``table2_extended``, ``sweeps`` or ``beyond``, for example ``table2 ICE scratch CIFAR10 AUROC``;
 without words it checks every cell. What disagrees is printed as a contradiction, and the exit status
 is then 1. It works in a fresh clone, from the result files, dvc.lock and git's history.
 """
@@ -12,7 +12,7 @@ import sys
 import pandas as pd
 import yaml
 
-from icelib import cells, lockfile, lookup, paths, tables, trail
+from icelib import cells, lockfile, lookup, paths, tables, trail, variant_trail
 from icelib.errors import readable_errors
 from icelib.methods import METHODS
 from icelib.tables import ABLATION, POSTHOC, ROWS, TRIPLE
@@ -51,7 +51,7 @@ def trace_cell(name, words):
     Parameters
     ----------
     name : str
-        A key of `lookup.KEYS`, or ``sweeps``.
+        A key of `lookup.KEYS`, ``sweeps`` or ``beyond``.
     words : list of str
         See `lookup.find`.
 
@@ -69,6 +69,12 @@ def trace_cell(name, words):
         cell = lookup.find(trail.sweep_cells(), lookup.SWEEPS, words)
         trace.lines.append(f"{cell.sweep}, {cell.candidate}, {cell.metric}, {cell.scale} scale: {cell.ours} %")
         trail.follow_sweep(trace, cell.scale, cell.sweep, cell.candidate)
+        return trace
+    if name == "beyond":
+        cell = lookup.find(variant_trail.cells(), variant_trail.KEYS, words)
+        trace.lines.append("beyond: " + ", ".join(f"{key} {cell[key]}" for key in variant_trail.KEYS))
+        trace.tell("ours", f"{cell.ours} %, mean over seeds {cell.seeds}")
+        variant_trail.follow(trace, cell)
         return trace
     table, keys = lookup.read(name), (*lookup.KEYS[name], "metric", "convention")
     cell = lookup.find(table, keys, words)
@@ -100,6 +106,12 @@ def check_table(name):
         for scale, sweep in found[["scale", "sweep"]].drop_duplicates().itertuples(index=False):
             trail.follow_sweep(trace, scale, sweep)
         trace.lines = [f"sweeps: {len(found)} figures of {found.sweep.nunique()} sweeps"]
+        return trace
+    if name == "beyond":
+        found = variant_trail.cells()
+        for cell in found.itertuples():
+            variant_trail.follow(trace, cell)
+        trace.lines = [f"beyond: {len(found)} figures of {found.variant.nunique()} variants"]
         return trace
     table = lookup.read(name)
     shown = table[table.ours.notna()]
@@ -135,7 +147,7 @@ def _compare(trace, name, cell, results):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Tell where a cell of a table comes from, or check a whole table.")
-    parser.add_argument("table", help=f"{', '.join(lookup.KEYS)} or sweeps")
+    parser.add_argument("table", help=f"{', '.join(lookup.KEYS)}, sweeps or beyond")
     parser.add_argument("words", nargs="*", help="what tells the cell apart, in any order, or COLUMN=VALUE")
     options = parser.parse_args(arguments)
     words = [word.strip() for text in options.words for word in text.split(" / ")]

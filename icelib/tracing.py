@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from icelib import commits, lockfile, notebooks, paths
 from icelib.versions import LIBRARIES
 
-IN_GIT = ("figures/", "results/data/", "results/history/", "results/metrics/", "results/sweeps/")
+IN_GIT = ("figures/", *(f"results/{x}/" for x in ("beyond", "confirmation", "data", "history", "metrics", "sweeps")))
 FROM_STAGES = ("checkpoints/", "data/", "results/")
 
 

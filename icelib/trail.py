@@ -22,7 +22,7 @@ def follow_run(trace, scale, name):
     dict or None
         The content of the run's result file; None if it is missing.
     """
-    of = SimpleNamespace(scale=scale, name=name, own=False)
+    of = SimpleNamespace(scale=scale, name=name, own="")
     metrics, history, scores, checkpoint = (
         paths.relative(path(of)).as_posix() for path in (paths.metrics, paths.history, paths.scores, paths.checkpoint)
     )

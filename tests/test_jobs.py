@@ -68,7 +68,8 @@ def test_the_tiny_project_as_jobs(project):
     lines = dict(line.split("\t", 1) for line in output.splitlines())
     plain, ice = "tiny-few-wideresnet-scratch-plain-0", "tiny-few-wideresnet-scratch-ice-0"
     tuned, dense = "tiny-few-wideresnet-finetune-ice-0", "tiny-few-densenet-scratch-ice-0"
-    assert list(lines) == [plain, ice, dense, tuned, "sweep@tiny-ice-weight"]
+    others = ["sweep@tiny-ice-weight", "search@tiny-ice", "search@tiny-two_weights"]
+    assert list(lines) == [plain, ice, dense, tuned, *others]
     stages = " ".join(f"{kind}_few@{ice}" for kind in ("train", "score", "metrics", "trace"))
     assert lines[ice] == f"dvc --wait-for-lock repro --single-item {stages}\t"
     assert lines[tuned].endswith(f"metrics_finetune@{tuned}\t{plain}")

@@ -15,6 +15,7 @@ STAGE = re.compile(r"^Running stage '(?:.*:)?(.+)':", re.M)
 ICE_RUNS = {"few": "wideresnet-scratch", "densenet": "densenet-scratch", "finetune": "wideresnet-finetune"}
 NOTEBOOKS = ("audit", "benchmark", "ablations")  # of all scales together; they show or name any parameter
 TRACED = ("tsne", "calibration", "causes")  # of each scale
+BEYOND = ("search", "confirmation", "beyond")  # our variants
 PER_SCALE = {f"{name}@tiny" for name in TRACED}
 SUMMARY = "summary@tiny"  # of metrics, for comparing experiments
 TABLES = ("table1", "table2", "table2_extended", "table3")
@@ -52,11 +53,33 @@ def finished(tmp_path_factory):
 def test_one_command_makes_everything(finished):
     runs = {"train", "score", "metrics"}
     assert {stage.split("@")[0] for stage in finished.first} == {
-        *("code", "methods", "data", "own_data", "task", "sweep", "summary", "trace_few", "toy", *NOTEBOOKS, *TRACED),
+        *(
+            "code",
+            "methods",
+            "data",
+            "own_data",
+            "task",
+            "sweep",
+            "summary",
+            "trace_few",
+            "toy",
+            *NOTEBOOKS,
+            *TRACED,
+            *BEYOND,
+        ),
         *(f"{stage}_{group}" for stage in runs for group in ("few", "densenet", "finetune")),  # many has none here
     }
     tables = [f"{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
-    drawn = ("fig1", "fig2", "fig3", "fig4-tiny", "fig5-tiny", "contradiction-tiny", "sweeps/tiny-ice-weight")
+    drawn = (
+        "fig1",
+        "fig2",
+        "fig3",
+        "fig4-tiny",
+        "fig5-tiny",
+        "contradiction-tiny",
+        "sweeps/tiny-ice-weight",
+        "beyond-tiny",
+    )
     for name in (*tables, *(f"{name}.{suffix}" for name in drawn for suffix in ("png", "pdf"))):
         assert (finished.root / "figures" / name).stat().st_size > 500, name
     for path in (finished.root / "figures").rglob("*.png"):
@@ -71,7 +94,7 @@ def test_one_command_makes_everything(finished):
         assert (finished.root / f"reports/tiny/02_training-few-{name}-0.ipynb").exists()
     for name in ("01_toy_analysis", "03_benchmark", "04_ablations", "07_paper_audit"):
         assert (finished.root / f"reports/{name}.ipynb").exists()
-    for name in ("05_tsne", "06_calibration", "08_three_causes"):
+    for name in ("05_tsne", "06_calibration", "08_three_causes", "09_beyond_ice"):
         assert (finished.root / f"reports/tiny/{name}.ipynb").exists()
     left = {path.name for path in (finished.root / "notebooks").iterdir()}
     assert left == {path.name for path in (SOURCE / "notebooks").glob("*.ipynb")} | {"code"}, "no socket is left"
@@ -233,6 +256,7 @@ def test_the_notebooks_run_from_their_own_folder_in_any_order(finished, tmp_path
     repro(finished, *(f"metrics_{g}@tiny-few-{n}-ice-0" for g, n in ICE_RUNS.items()))
     repro(finished, "trace_few")
     made = {
+        "09_beyond_ice": "beyond-tiny.png",
         "08_three_causes": "contradiction-tiny.png",
         "07_paper_audit": "class_ratios.png",
         "06_calibration": "fig5-tiny.png",

@@ -44,7 +44,7 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-@pytest.mark.parametrize("name", [*lookup.KEYS, "sweeps"])
+@pytest.mark.parametrize("name", [*lookup.KEYS, "sweeps", "beyond"])
 def test_every_cell_can_be_traced_in_a_fresh_clone(clone, name):
     trace = provenance.check_table(name)
     assert trace.contradictions == []

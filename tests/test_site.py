@@ -127,7 +127,7 @@ def test_every_notebook_and_every_run_has_a_page(built):
             if str(out).startswith("reports/") and "02_training" not in str(out):
                 expected.add(out.replace("reports/", "").replace("${item.scale}", "tiny").replace(".ipynb", ".html"))
     found = {path.relative_to(built).as_posix() for path in built.rglob("*.html")}
-    assert {path for path in found if not path.startswith("files/")} == expected and len(expected) == 13
+    assert {path for path in found if not path.startswith("files/")} == expected and len(expected) == 14
     report = "reports/${item.scale}/02_training-${item.known}-${item.network}-${item.protocol}-${item.method}-${item.seed}.ipynb"
     assert report in stages["train_few"]["outs"]
 
@@ -138,7 +138,7 @@ def test_the_first_page_has_results_and_reading_list(built):
     (figure,) = page.find_all("img")
     assert figure["src"].startswith("data:image/png") and figure["alt"] == "a caption"
     links = [link["href"] for link in page.select("dt a")]
-    assert links[:3] == ["01_toy_analysis.html", "02_training.html", "03_benchmark.html"] and len(links) == 8
+    assert links[:3] == ["01_toy_analysis.html", "02_training.html", "03_benchmark.html"] and len(links) == 9
     assert "The claim." in page.find("dd").get_text()
 
 
@@ -150,7 +150,7 @@ def test_previous_and_next_lead_through_all_pages(built):
         assert not seen or (following.parent / unquote(back["href"])).resolve() == place.resolve()
         place = following
         seen.append(place.stem)
-    assert len(seen) == 8 and seen[0] == "01_toy_analysis" and seen[-1] == "08_three_causes"
+    assert len(seen) == 9 and seen[0] == "01_toy_analysis" and seen[-1] == "09_beyond_ice"
     run = parsed(built / "tiny/02_training-few-wideresnet-scratch-ice-0.html")
     assert run.find("a", string="Training one network")["href"] == "../02_training.html"
     assert "few-wideresnet-scratch-ice-0" in run.title.get_text()

@@ -1,0 +1,62 @@
+"""The trail of a figure in ``figures/beyond-SCALE.csv``: a variant's runs with several seeds."""
+
+import pandas as pd
+
+from icelib import beyond_tables, params, paths
+from icelib.files import read_json
+
+KEYS = ("scale", "part", "variant", "images", "metric")
+
+
+def cells():
+    """Read the figures of all scales at which variants are compared, with the columns of `KEYS` and ``ours``.
+
+    Raises
+    ------
+    ValueError
+        If a table was not made yet, or nothing is compared.
+    """
+    tables = []
+    for scale in params.load().beyond:
+        path = paths.FIGURES / f"beyond-{scale}.csv"
+        if not path.exists():
+            raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it")
+        tables.append(pd.read_csv(path))
+    if not tables:
+        raise ValueError("beyond in params.yaml is empty: nothing is compared")
+    return pd.concat(tables, ignore_index=True)
+
+
+def follow(trace, cell):
+    """Follow one figure to the runs that it is the mean of.
+
+    Parameters
+    ----------
+    trace : tracing.Trace
+        What is found is added to it.
+    cell : Series or namedtuple
+        A row of `cells`.
+    """
+    search = cell.part == "search"
+    path = paths.beyond(cell.scale, cell.variant) if search else paths.confirmation(cell.scale)
+    name = paths.relative(path).as_posix()
+    trace.table(f"figures/beyond-{cell.scale}.csv", cell.scale)
+    commit = trace.step("trained", name)
+    if not path.exists():
+        trace.check(False, f"{name} is missing; `dvc repro` makes it")
+        return
+    result = read_json(path)
+    runs = result["runs"] if search else result["runs"].get(cell.variant, [])
+    values = read_json(paths.beyond(cell.scale, cell.variant))["values"]
+    trace.tell("values", ", ".join(f"{key} {value}" for key, value in values.items()))
+    for run in runs:
+        trace.tell(
+            "run", f"seed {run['seed']}, digest {run['digest']}, checkpoint: SHA-256 of its tensors {run['checkpoint']}"
+        )
+        trace.tell("on", "{device}, {threads} threads, {precision}".format(**run["environment"]))
+    for part, digest in (runs[0]["data"] if runs else {}).items():
+        trace.tell("", f"{part}: SHA-256 of its tensors {digest}")
+    trace.libraries({key: runs[0]["environment"][key] for key in ("python", "torch")} if runs else {}, commit)
+    found = round(beyond_tables.figures(runs, cell.images)[cell.metric].mean(), 4) if runs else None
+    where = f"{cell.variant}, {cell.part}, {cell.images}, {cell.metric}"
+    trace.check(found == cell.ours, f"the table has {cell.ours} where {name} says {found} ({where}); run `dvc repro`")
