@@ -8,7 +8,6 @@ import nbformat
 
 from icelib import params, paths
 
-
 BEYOND = "09_beyond_ice"  # shows the scales of `beyond` in params.yaml alone
 
 
