@@ -106,9 +106,19 @@ def test_the_readme_quotes_the_committed_results():
     assert all(line in results for line in quoted)
 
 
-def test_the_readme_names_every_data_set_with_its_terms():
-    section = (SOURCE / "README.md").read_text().split("## Data and terms")[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (SOURCE / "docs").glob("*.md"))])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", (SOURCE / page).read_text()):
+        if not target.startswith("https://"):
+            path, _, anchor = target.partition("#")
+            found = (SOURCE / page).parent / path if path else SOURCE / page
+            assert found.exists(), target
+            heads = re.findall(r"^#+ (.+)$", found.read_text(), re.M) if anchor else []
+            assert not anchor or anchor in [re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads]
+
+
+def test_every_data_set_is_named_with_its_terms():
+    rows = [line for line in (SOURCE / "docs/data.md").read_text().splitlines() if line.startswith("| ")][1:]
     for name, record in catalog.DATASETS.items():
         (row,) = [row for row in rows if f"`{name}`" in row]
         terms = record.terms.rpartition("; ")[2].split(", ")[-1 if "licence" in record.terms else 0]
