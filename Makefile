@@ -1,6 +1,7 @@
 # make results   every table and figure (dvc repro)
 # make report    the executed notebooks as web pages, in site/
 # make test      the tests
+# make test-all  these, and the slow ones: the pipeline after further changes
 # make lab       JupyterLab on the notebooks
 # Each makes or refreshes .venv first. PYTHON=... chooses the interpreter (3.11 or newer).
 
@@ -10,7 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # an environment of the caller's must not leak in
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: results report test lab
+.PHONY: results report test test-all lab
 results: .venv/ready
 	# DVC rewrites its lock file in place: a kill at the wrong moment leaves it empty, and DVC refuses to start
 	@find .dvc/tmp -maxdepth 1 -name rwlock -empty -delete 2>/dev/null || true
@@ -26,6 +27,9 @@ report: .venv/ready
 # two files of tests at a time, each on one core: processes of more threads would wait for each other
 test: .venv/ready
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-all: .venv/ready
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not browser'
 
 lab: .venv/ready
 	# notebooks are committed without outputs, see .gitattributes

@@ -116,6 +116,7 @@ def test_again_nothing_runs(finished):
     assert stages == [] and "up to date" in output
 
 
+@pytest.mark.slow
 def test_results_are_the_same_bytes_when_trained_anew(finished):
     before = finished.bytes("figures/**/*") | finished.bytes("reports/**/*") | finished.bytes("checkpoints/**/*")
     # all that reads histories, whose seconds differ, so that the next test finds everything up to date
@@ -126,6 +127,7 @@ def test_results_are_the_same_bytes_when_trained_anew(finished):
     )
 
 
+@pytest.mark.slow
 def test_prose_retrains_nothing(finished):
     path = finished.root / "notebooks/02_training.ipynb"
     text = path.read_text()
@@ -151,6 +153,7 @@ def test_a_new_lambda_retrains_ice_alone_and_reverting_restores(finished):
     assert finished.bytes("figures/**/*") == before
 
 
+@pytest.mark.slow
 def test_a_new_candidate_sweeps_anew_and_trains_no_run(finished):
     values = finished.params
     values["tiny"]["sweeps"]["ice-weight"]["values"].append({"weight": 0.4})
@@ -171,6 +174,7 @@ def test_a_new_plain_schedule_retrains_what_is_fine_tuned_from_it(finished):
     finished.params = values
 
 
+@pytest.mark.slow
 def test_a_new_seed_trains_the_new_runs_alone(finished):
     values = finished.params
     values["seeds"] = ["0", "1"]
@@ -246,6 +250,7 @@ def test_a_notebook_that_raises_is_no_report(ready):
     assert (ready.root / "scratch/r.failed.ipynb").exists()
 
 
+@pytest.mark.slow
 def test_the_notebooks_run_from_their_own_folder_in_any_order(finished, tmp_path):
     """As in JupyterLab, whose kernels start in notebooks/, from the last to the first, with nobody at the sliders."""
     before = finished.bytes("figures/**/*")
