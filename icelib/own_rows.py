@@ -24,7 +24,7 @@ def tried(scale):
 
 
 def declared(scale):
-    """List the runs of Table 3 at a scale, with the plain ones and those of methods that params.yaml adds."""
+    """List the runs (params.Run) of Table 3 at a scale, with the plain ones and those of methods that params.yaml adds."""
     found = cells.by_block(scale)
     methods = ["plain", *tables.ABLATION.values(), *tables.own_methods()]
     return [run for method in methods for run in found["CIFAR10", "wideresnet", "scratch", method]]
@@ -32,6 +32,12 @@ def declared(scale):
 
 def table3(scale, tries):
     """Render Table 3 with a further row for each of some tries.
+
+    Parameters
+    ----------
+    scale : str
+    tries : iterable of OwnRun
+        Finished.
 
     Returns
     -------
@@ -64,7 +70,7 @@ def validation(scale, tries=None):
 
 
 def percent(entries):
-    """Name and round the metrics of one set of outliers, in percent."""
+    """Name and round the metrics of one set of outliers in a result file (`entries`), in percent."""
     names = {"auroc": "AUROC ↑"}
     for convention in cells.CONVENTIONS:
         told = convention.replace("_", "-")
@@ -73,6 +79,6 @@ def percent(entries):
 
 
 def candidates(rows, chosen):
-    """Arrange the candidates of a sweep; *rule* marks the one that `sweeps.choose` takes."""
+    """Arrange the candidates of a sweep (`rows`) in percent; *rule* marks the one that `sweeps.choose` took."""
     lines = {ablations.label(x["change"]): ablations.columns(x) | {"rule": "✓" if x is chosen else ""} for x in rows}
     return pd.DataFrame(lines).T.rename_axis(" / ".join(rows[0]["change"]))
