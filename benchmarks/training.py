@@ -148,7 +148,7 @@ def _clocks():
 
 
 def sides(run, steps, workers, device):
-    """Return what takes turns, by name: the engine as it is, what it is without its number type and compilation, and the loop."""
+    """Return by name the engine as it is, without its number type, without compilation, and the loops."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda count: torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
     known = steps * run.schedule.known_batch

@@ -87,7 +87,7 @@ class Trace:
         return commit
 
     def table(self, path, scale):
-        """Tell by which stage and code a table (`path`, as dvc.lock has it) was written, and whether it still is what the pipeline wrote.
+        """Tell by which stage a table (`path`) was written, and whether it still is what the pipeline wrote.
 
         Its stage depends on all of params.yaml; only what a scale's rows are made from is compared.
         """
