@@ -1,9 +1,9 @@
 """The paper's numbers read again: class ratios behind its AUPRs, contradictions, open choices.
 
 A detector is described by two Gaussians, the binormal model of ROC analysis: negatives have scores
-N(0, 1), positives N(d, s²), with separation d and spread s. AUROC and FPR95 give d and s; AUPR then depends on nothing but the ratio
-r of positives to negatives. Where outliers are the positives, r is outliers per known image; where
-known images are, it is the reverse.
+N(0, 1), positives N(d, s²), with separation d and spread s. AUROC and FPR95 give d and s; AUPR then
+depends on nothing but the ratio r of positives to negatives. Where outliers are the positives, r is
+outliers per known image; where known images are, it is the reverse.
 """
 
 import contextlib

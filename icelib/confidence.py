@@ -8,7 +8,7 @@ from icelib import calibration, params, paths, scores, tensors
 from icelib.causes import traced
 from icelib.methods import METHODS
 
-# The score's name and function: what a method says directly of the probability that an image is known, from its logits.
+# What a method says directly of the probability that an image is known, from its logits: name and function.
 DIRECT = {
     "plain": ("MSP", scores.max_softmax),
     "oe": ("MSP", scores.max_softmax),
@@ -146,9 +146,9 @@ def detection_table(found, scale):
     Returns
     -------
     DataFrame
-        Rows: method and way; columns: for the nearest outliers ``ECE``, its 95 % interval ``low``
-        to ``high``, and ``Brier``; means of both over the sets of Table 2, ``ECE, far`` and ``Brier, far``. Percent
-        for ECE, 0…1 for Brier.
+        Rows: method and way; columns: for the nearest outliers ``ECE``, its 95 % interval ``low`` to
+        ``high``, and ``Brier``; means of both over the sets of Table 2, ``ECE, far`` and
+        ``Brier, far``. Percent for ECE, 0…1 for Brier.
     """
     loaded, rows = params.load(), {}
     for method, (logits, about) in found.items():

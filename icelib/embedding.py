@@ -17,7 +17,7 @@ from icelib.captions import SCRATCH
 from icelib.cells import by_block
 from icelib.methods import METHODS
 
-SHOWN = ("plain", "oe", "energy", "ice")
+SHOWN = ("plain", "oe", "energy", "ice")  # methods of Figure 4
 SHAPES = "os^Dv<>phd"  # of known classes; outliers are crosses
 COLOURS = [sns.color_palette("colorblind")[i] for i in (0, 1, 2, 4, 9, 3, 7, 5, 8, 6)]  # like ones apart
 NEIGHBOURS = 15  # of an outlier, that are counted

@@ -40,7 +40,7 @@ class Run(Strict):
 
     @property
     def name(self):
-        """Name of its files and table rows, unique at a scale."""
+        """``known-network-protocol-method-seed``."""
         return "-".join([self.known, self.network, self.protocol, self.method, str(self.seed)])
 
     @property

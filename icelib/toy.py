@@ -156,7 +156,7 @@ def eq_0_14(z, labels, means, covariance):
 
 
 def energy(known_logits, labels, outlier_logits, *, weight):
-    """Eq. 0.5 as it stands, a loss without the hinges of `icelib.losses.energy`, hence without lower bound."""
+    """Eq. 0.5 as it stands, without the hinges of `icelib.losses.energy`, so that it has no lower bound."""
     difference = outlier_logits.logsumexp(1).mean() - known_logits.logsumexp(1).mean()
     return {"cross_entropy": F.cross_entropy(known_logits, labels), "energy": weight * difference}
 
