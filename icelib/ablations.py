@@ -61,7 +61,7 @@ def table(result):
 
 
 def columns(row):
-    """Name and round the validation figures of a candidate (`row`), in percent; of one that diverged, accuracy as NaN."""
+    """Name and round the validation figures of a candidate, in percent; of one that diverged, accuracy as NaN."""
     if "diverged" in row:
         return {"accuracy": np.nan}
     figures = {

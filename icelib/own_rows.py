@@ -24,7 +24,7 @@ def tried(scale):
 
 
 def declared(scale):
-    """List the runs (params.Run) of Table 3 at a scale, with the plain ones and those of methods that params.yaml adds."""
+    """List the runs of Table 3 at a scale, with the plain ones and those of methods that params.yaml adds."""
     found = cells.by_block(scale)
     methods = ["plain", *tables.ABLATION.values(), *tables.own_methods()]
     return [run for method in methods for run in found["CIFAR10", "wideresnet", "scratch", method]]

@@ -139,7 +139,7 @@ def text(heading):
 
 
 def render(template, place, **content):
-    """Fill a template, a name in ``icelib/templates``, with content; in it, ``to`` turns a place in the site into a link."""
+    """Fill a template of ``icelib/templates``; in it, ``to`` turns a place in the site into a link."""
     return (
         _environment()
         .get_template(f"{template}.html.j2")

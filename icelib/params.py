@@ -188,7 +188,7 @@ def vary(run, changes):
 
 
 def checked(kind, values):
-    """Make a part of the schema (`kind`, a class) from its values; raise ValueError with a line for each that is not right."""
+    """Make a part of the schema, of class `kind`; raise ValueError with a line for each value that is not right."""
     try:
         return kind(**values)
     except ValidationError as error:
