@@ -112,6 +112,7 @@ def _forget(root):
 
 
 def main(arguments=None):
+    """Measure what the command line asks for; print and return what was found."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--out", type=Path)

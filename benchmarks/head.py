@@ -21,12 +21,13 @@ from icelib import hardware, heads, params
 from icelib.engine import Engine
 from icelib.files import write_json
 
+# of `heads.FACTORS`, those that hold a whole triangle
 FACTORS = ("lower", "precision")
 CPU_IMAGES = 12
 
 
 def head_step(factor, samples, features, classes, device):
-    """Return a call of the head, forward and backward, on random features."""
+    """Return a call of the head in one form, forward and backward, on random features (samples, features)."""
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(samples, features, generator=generator).to(device).requires_grad_()
     head = heads.GaussianHead(features, classes, factor, mean_scale=0.5, covariance_scale=0.1).to(device)
@@ -35,7 +36,7 @@ def head_step(factor, samples, features, classes, device):
 
 
 def network_step(scale, images, device):
-    """Return a training step on so many images, and the engine that takes it."""
+    """Return a training step of a scale's network on so many images, and the engine that takes it."""
     run = params.run(scale, "few", "wideresnet", "scratch", "oe", 0)
     known = images // 3  # 128 and 256 of the paper's 384
     run = params.vary(run, {"known_batch": known, "outlier_batch": images - known})
@@ -49,7 +50,7 @@ def network_step(scale, images, device):
 
 
 def compare(scale, samples, classes, images, repeats, device):
-    """Time the head in both forms for each number of classes, and the network's step."""
+    """Time the head in both forms for each number of classes, and the network's step; return all in seconds."""
     step, engine = network_step(scale, images, device)
     features = engine.model.backbone.features
     sides = {
@@ -82,6 +83,7 @@ def compare(scale, samples, classes, images, repeats, device):
 
 
 def main(arguments=None):
+    """Measure what the command line asks for; print and return what was found."""
     device = hardware.device()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--scale", default="paper", help="block of params.yaml whose wideresnet is timed")

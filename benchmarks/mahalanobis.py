@@ -36,7 +36,7 @@ def fitted_head(detector, factor="lower"):
 
 
 def features_of(samples, features, classes, dtype):
-    """Correlated Gaussian features and their classes."""
+    """Correlated Gaussian features (samples, features) and their classes (samples,)."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(samples) % classes
     mixing = torch.randn(features, features, generator=generator, dtype=dtype) / features**0.5
@@ -67,6 +67,7 @@ def compare(samples, features, classes, repeats):
 
 
 def main(arguments=None):
+    """Measure what the command line asks for; print and return what was found."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--features", type=int, default=640)

@@ -27,11 +27,13 @@ from icelib.metrics import detection_metrics
 
 
 def ours(known, outlier):
+    """AUROC, AUPR and FPR95, outlier-positive, as shares, by `icelib.metrics`: (N,), (M,) → three floats."""
     values = detection_metrics(known, outlier)
     return values["auroc"], values["aupr_outlier_positive"], values["fpr95_outlier_positive"]
 
 
 def scikit_learn(known, outlier):
+    """The same by scikit-learn's three calls."""
     score = -np.concatenate([known, outlier])  # higher for outliers
     label = np.repeat([0, 1], [len(known), len(outlier)])
     false, true, _ = roc_curve(label, score, drop_intermediate=False)
@@ -39,6 +41,7 @@ def scikit_learn(known, outlier):
 
 
 def pytorch_ood(known, outlier):
+    """The same by pytorch-ood, but for its AUPR."""
     score = -torch.from_numpy(np.concatenate([known, outlier]))
     label = torch.from_numpy(np.repeat([0, -1], [len(known), len(outlier)]))  # negative: outlier
     values = OODMetrics()
@@ -51,7 +54,7 @@ PEERS = {"ours": ours, "scikit-learn": scikit_learn, "pytorch-ood": pytorch_ood}
 
 
 def compare(known_count, outlier_count, repeats):
-    """Time all on the same scores; return seconds, MiB, values and ratios."""
+    """Time all on so many scores, the same for each; return seconds, MiB, values and ratios."""
     draw = np.random.default_rng(0)
     known = draw.normal(1, 1, known_count).round(4).astype(np.float32)
     outlier = draw.normal(-1, 1, outlier_count).round(4).astype(np.float32)
@@ -68,6 +71,7 @@ def compare(known_count, outlier_count, repeats):
 
 
 def main(arguments=None):
+    """Measure what the command line asks for; print and return what was found."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--known", type=int, default=10_000)
     parser.add_argument("--outliers", type=int, nargs="+", default=[10_000, 1_800_000])

@@ -100,6 +100,7 @@ def _time(folder, commands, repeats):
 
 
 def main(arguments=None):
+    """Measure what the command line asks for; print and return what was found."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--items", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=6, help="of the project's pipeline; 0 leaves it out")

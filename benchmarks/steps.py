@@ -26,13 +26,13 @@ from icelib.engine import Engine
 from icelib.files import write_json
 from icelib.methods import METHODS
 
-CLASSES = 10
+CLASSES = 10  # of the random images
 NETWORKS = ["paper/wideresnet", "workstation/wideresnet", "paper/densenet"]
 CEILING_SIZE = {"cuda": 8192, "cpu": 2048}  # rows of the matrices: about 10 ms and 0.2 s
 
 
 def ceiling(device, precision, size):
-    """Floating-point operations per second of a square matrix product, the fastest of ten."""
+    """Floating-point operations per second of a product of matrices (size, size), the fastest of ten."""
     a, b = (torch.randn(size, size, device=device).to(precision) for _ in range(2))
     exactness = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")  # TF32, as of the convolutions; nothing on a CPU
@@ -44,7 +44,7 @@ def ceiling(device, precision, size):
 
 
 def measure(run, steps, warm_up, device):
-    """Train on random images; return one row of figures."""
+    """Train a run on random images; return one row of figures, or end the process if a loss is not finite."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda count: torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
     known, outliers = run.schedule.known_batch, run.schedule.outlier_batch
@@ -85,6 +85,7 @@ def measure(run, steps, warm_up, device):
 
 
 def main(arguments=None):
+    """Measure what the command line asks for; print and return what was found."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="SCALE/NETWORK")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)

@@ -32,7 +32,7 @@ from icelib import hardware, models, params
 from icelib.engine import Engine
 from icelib.files import write_json
 
-CLASSES = 10
+CLASSES = 10  # of the random images
 LEARNING_RATE = 0.001  # the same work as any other, and losses stay finite without clipping
 
 
@@ -134,6 +134,7 @@ class Epochs:
         self.engine, self.losses = engine, []
 
     def turn(self):
+        """Train for an epoch; return seconds and processor seconds."""
         started = _clocks()
         terms = self.engine.epoch(0)  # ends with a look at the losses, for which it waits
         seconds = _clocks() - started
@@ -147,7 +148,7 @@ def _clocks():
 
 
 def sides(run, steps, workers, device):
-    """The engine as it is, what it is without its number type and compilation, and the loop."""
+    """Return by name the engine as it is, without its number type, without compilation, and the loops."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda count: torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
     known = steps * run.schedule.known_batch
@@ -165,7 +166,10 @@ def sides(run, steps, workers, device):
 
 
 def compare(run, steps, workers, repeats, device):
-    """Time all sides; return images per second of each, and the engine's ratio to the loop's best."""
+    """Time all sides; return images per second of each, and the engine's ratio to the loop's best.
+
+    Ends the process if a loss is not finite.
+    """
     everyone = sides(run, steps, workers, device)
     engine = everyone["engine"].engine
     for name, side in everyone.items():
@@ -199,6 +203,7 @@ def compare(run, steps, workers, repeats, device):
 
 
 def main(arguments=None):
+    """Measure what the command line asks for; print and return what was found."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--scale", default="laptop", help="block of params.yaml with network and batch sizes")
     parser.add_argument("--network", default="wideresnet")

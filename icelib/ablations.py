@@ -61,7 +61,7 @@ def table(result):
 
 
 def columns(row):
-    """Name and round the validation figures of a candidate, in percent."""
+    """Name and round the validation figures of a candidate, in percent; of one that diverged, accuracy as NaN."""
     if "diverged" in row:
         return {"accuracy": np.nan}
     figures = {
@@ -147,7 +147,8 @@ def confidence(scale):
     Returns
     -------
     DataFrame
-        A row for each declared run of ICE and ICE⁻, a column for each kind of image, in 0…1.
+        A row for each declared run of a method with ICE's score (ICE, ICE⁻, those that params.yaml adds), a
+        column for each kind of image, in 0…1.
     """
     lines = {}
     for run in params.declared(scale):

@@ -1,9 +1,9 @@
 """The paper's numbers read again: class ratios behind its AUPRs, contradictions, open choices.
 
-A detector is described by two Gaussians: negatives have scores N(0, 1), positives N(d, s²), with
-separation d and spread s. AUROC and FPR95 give d and s; AUPR then depends on nothing but the ratio
-r of positives to negatives. Where outliers are the positives, r is outliers per known image; where
-known images are, it is the reverse.
+A detector is described by two Gaussians, the binormal model of ROC analysis: negatives have scores
+N(0, 1), positives N(d, s²), with separation d and spread s. AUROC and FPR95 give d and s; AUPR then
+depends on nothing but the ratio r of positives to negatives. Where outliers are the positives, r is
+outliers per known image; where known images are, it is the reverse.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from icelib import cells, params, paths
 from icelib.plots import COLOURS, MARKERS
 
 ROUNDING = 5e-5  # half a unit of the last printed digit, as a share
-Z95 = norm.ppf(0.95)
+Z95 = norm.ppf(0.95)  # z below
 KNOWN = 10_000  # test images of CIFAR-10 and of CIFAR-100
 # images in the splits that publishers offer; of LSUN and iSUN in the versions that the source of ODIN offers
 SIZES = {
@@ -78,31 +78,31 @@ def binormal(auroc, fpr95, wide=False):
 
 
 def swapped(separation, spread):
-    """Exchange the parts of the two groups: d/s and 1/s."""
+    """Exchange the parts of the two groups: `separation` d and `spread` s become d/s and 1/s."""
     return separation / spread, 1 / spread
 
 
 def fpr95(separation, spread):
-    """FPR95 of two Gaussians: Φ(z s − d), z = Φ⁻¹(0.95)."""
+    """FPR95 of two Gaussians, as a share: Φ(z s − d), z = Φ⁻¹(0.95)."""
     return norm.cdf(Z95 * spread - separation)
 
 
 def aupr(separation, spread, ratio):
-    """Average precision of two Gaussians: ∫ r T/(r T + F) dT over recall T, F = Φ(s Φ⁻¹(T) − d)."""
+    """Average precision of two Gaussians: ∫ r T/(r T + F) dT over recall T, F = Φ(s Φ⁻¹(T) − d); r is `ratio`."""
     u = np.linspace(-9, 9, 1801)  # Φ⁻¹(T); for so smooth a function trapezoids are exact to 1e-9
     odds = np.exp(log_ndtr(spread * u - separation) - log_ndtr(u)) / ratio
     return float(integrate.trapezoid(norm.pdf(u) / (1 + odds), u))
 
 
 def ratio_at(average_precision, separation, spread):
-    """Positives per negative at which two Gaussians have this average precision (0…1)."""
+    """Positives per negative at which two Gaussians have this average precision; raise ValueError outside 0…1."""
     if not 0 < average_precision < 1:
         raise ValueError(f"AUPR {average_precision:g}: expected a share between 0 and 1")
     return math.exp(optimize.brentq(lambda x: aupr(separation, spread, math.exp(x)) - average_precision, -30, 30))
 
 
 def implied_ratio(auroc, fpr95, average_precision, wide=False):
-    """Positives per negative that AUROC, FPR95 and AUPR (0…1) imply; parameters and errors of `binormal`."""
+    """Positives per negative that AUROC, FPR95 and AUPR (0…1) imply; see `binormal` and `ratio_at`."""
     return ratio_at(average_precision, *binormal(auroc, fpr95, wide))
 
 
@@ -113,13 +113,18 @@ def bounds(auroc, average_precision):
     least F/(r + 1), whose mean is (1 − AUROC)/(r + 1): the lower limit holds for every detector.
     The upper one holds where g = F/T never falls with T, as on a concave ROC curve: the mean of g
     is then at most 2 (1 − AUROC) by Chebyshev's inequality, and g/(r + g) is concave.
+
+    Returns
+    -------
+    least, most : float
+        Positives per negative, of an AUROC and AUPR in 0…1.
     """
     short = (1 - auroc) / (1 - average_precision)
     return short - 1, 2 * short * average_precision
 
 
 def reading(auroc, fpr95, average_precision):
-    """Tell what a triple in percent with two decimals implies, in positives per negative.
+    """Tell what AUROC, FPR95 and AUPR in percent, with two decimals, imply, in positives per negative.
 
     Returns
     -------
@@ -149,7 +154,7 @@ def _or_nan(function, *values, **options):
 
 
 def ratios():
-    """`reading` of every cell of Table 1: DataFrame with a row for each of the 69 triples."""
+    """`reading` of Table 1: DataFrame with a row for each of the 69 triples of AUROC, FPR95 and AUPR (percent)."""
     lines = []
     for line in cells.paper("table1").itertuples():
         for method, title in (("oe", "OE"), ("energy", "Energy"), ("ice", "ICE")):
@@ -161,7 +166,12 @@ def ratios():
 
 
 def figure(found):
-    """Draw the ratio that each cell of `ratios` implies, beside those of the sets' published sizes.
+    """Draw the ratio that each cell of Table 1 implies, beside those of the sets' published sizes.
+
+    Parameters
+    ----------
+    found : DataFrame
+        From `ratios`.
 
     Returns
     -------
@@ -240,5 +250,5 @@ def _text(value):
 
 
 def markdown(frame):
-    """Render a table whose texts may hold bars, as in p(i|z)."""
+    """Render a DataFrame whose texts may hold bars, as in p(i|z), as Markdown."""
     return frame.map(lambda cell: str(cell).replace("|", "\\|")).to_markdown(index=False, disable_numparse=True)

@@ -6,6 +6,7 @@ import numpy as np
 from icelib import beyond_tables as tables
 from icelib.methods import PAPER
 
+# figures of `beyond_tables.VALIDATION`, with the names of their axes
 SHOWN = {"mean AUROC": "mean AUROC − ICE's (points)", "accuracy": "accuracy − ICE's (points)"}
 CAPTION = (
     "Variants of ICE and methods of the paper (hollow), compared with ICE on validation images: the difference for each "
@@ -16,7 +17,7 @@ CAPTION = (
 
 
 def figure(found, confirmed):
-    """Draw the differences to ICE in mean AUROC and accuracy.
+    """Draw the differences to ICE in mean AUROC and accuracy, in points.
 
     Parameters
     ----------

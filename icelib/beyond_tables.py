@@ -64,7 +64,7 @@ def figures(runs, kind):
     Returns
     -------
     DataFrame
-        A row for each seed.
+        A row for each seed, a column for each key of `VALIDATION` or `TEST` that the runs have.
     """
     if kind == "validation":
         rows = [{name: take(run["validation"]) for name, take in VALIDATION.items()} for run in runs]
@@ -128,17 +128,26 @@ def _interval(row):
 
 
 def label(name):
-    """Title of a variant; those of the paper's methods say so."""
+    """Title of a variant, by its key in `METHODS`; those of the paper's methods say so."""
     return f"{METHODS[name].title} (paper)" if name in PAPER else METHODS[name].title
 
 
 def values(scale):
     """Say what was compared of each variant, and what the rule took.
 
+    Parameters
+    ----------
+    scale : str
+
     Returns
     -------
     DataFrame of str
         A row for each variant that had candidates.
+
+    Raises
+    ------
+    ValueError
+        As `load`.
     """
     lines = {}
     for name, result in beyond.declared(scale).items():
@@ -182,7 +191,7 @@ def verdict(confirmed):
 
 
 def small_print(scale, found, confirmed):
-    """Say where the figures come from: scale, task, network, schedule, seeds and hardware."""
+    """Say where the figures of `load` come from: scale, task, network, schedule, seeds and hardware."""
     block = params.load().blocks[scale]
     runs = [run for group in (*found.values(), *confirmed.values()) for run in group]
     machines = dict.fromkeys(captions.machine(run["environment"]) for run in runs)
@@ -195,7 +204,7 @@ def small_print(scale, found, confirmed):
 
 
 def write(scale, found, confirmed):
-    """Write both tables as ``figures/beyond-SCALE.md``, and their figures as ``.csv``."""
+    """Write what `load` returned: tables as ``figures/beyond-SCALE.md``, each of their figures in ``.csv``."""
     pieces, lines = [f"## Beyond the paper: variants of ICE, {scale} scale", small_print(scale, found, confirmed)], []
     for part, group in (("search", found), ("confirmation", confirmed)):
         for kind in ("validation", "test") if group else ():

@@ -91,7 +91,10 @@ def calibration_error(probability, true, weight):
 
 
 def brier(probability, true, weight):
-    """Brier score Σ weight · (true − probability)², in 0…1; lower is better, although its name ends so."""
+    """Brier score Σ weight · (true − probability)², in 0…1; lower is better, although its name ends so.
+
+    Parameters are those of `calibration_error`. Source: Brier, 1950.
+    """
     return float(brier_score_loss(true, probability, sample_weight=weight))
 
 
@@ -136,7 +139,7 @@ def platt(known, outlier):
     Returns
     -------
     callable
-        Maps scores (M,) to probabilities (M,).
+        Maps scores to as many probabilities of being known, in 0…1.
 
     Notes
     -----

@@ -7,6 +7,7 @@ from icelib.cells import by_block, task_playing
 from icelib.files import read_json
 from icelib.tables import ABLATION, ROWS, TRIPLE
 
+# of a protocol, beside the name of a method
 MARKS = {"plain": "", "finetune": " †", "scratch": " ‡"}
 HEADINGS = {
     "outlier_positive": "Outlier-positive: AUPR of finding outliers; FPR95 = known images rejected when 95 % of outliers are.",
@@ -16,6 +17,7 @@ INTERVALS = "In brackets: 95 % bootstrap intervals over test images of one run; 
 AVERAGED = "The paper averages over iSUN, Places365, Textures, LSUN and SVHN."
 IN_PARENTHESES = "A paper value in parentheses seems to follow the other convention, so no difference is taken."
 NAMES = {"wideresnet": "WideResNet", "densenet": "DenseNet", "finetune": "fine-tuned", "scratch": "from scratch"}
+# blocks of the paper's tables: known set, network, protocol
 SCRATCH = ("CIFAR10", "wideresnet", "scratch")
 FINETUNE = ("CIFAR10", "wideresnet", "finetune")
 DENSENET = ("CIFAR10", "densenet", "scratch")
@@ -80,7 +82,7 @@ class Caption(NamedTuple):
     settings: dict
 
     def told(self, blocks=None):
-        """List what there is to tell of some blocks, or of all."""
+        """List what there is to tell of some blocks (known set, network, protocol), or of all, as texts."""
         blocks = [block for block in blocks or self.settings if block in self.settings]
         sets = [self.sets[known] for known in dict.fromkeys(block[0] for block in blocks)]
         return [*sets, *(self.settings[block] for block in blocks)]
@@ -110,6 +112,7 @@ def caption(name, scale):
     )
 
 
+# the caption of Figure 1
 FIGURE1 = (
     "Accuracy on known images against detection of outliers (AUROC, mean over the far sets): the paper's values "
     "hollow, ours solid. Better is up and to the right. The tasks differ in difficulty: compare the order of the "

@@ -7,6 +7,7 @@ from icelib import params, paths
 from icelib.files import read_json
 from icelib.methods import METHODS
 
+# measures of `icelib.contradiction`, by their unit
 SHARES = ("raised", "lowered", "samples", "outlier_raised", "outlier_samples")
 COSINES = ("features", "shift", "backbone")
 _UNDEFINED = {"mean": np.nan, "std": np.nan}
@@ -43,7 +44,7 @@ def load(scale):
 
 
 def traced(scale):
-    """List the runs to show: of ``runs.few`` in params.yaml, on its first known set and network."""
+    """List the runs (params.Run) to show: of ``runs.few`` in params.yaml, on its first known set and network."""
     group = params.load().runs.few
     return [
         run
@@ -134,7 +135,19 @@ def shift_table(found):
 
 
 def contradiction(traces, name):
-    """Mean and spread by epoch (E,): over seeds, or with one seed over batches; NaN if not defined."""
+    """Mean and standard deviation by epoch: over seeds, or with one seed over batches; NaN if not defined.
+
+    Parameters
+    ----------
+    traces : list of dict
+        Of one method, see `load`.
+    name : str
+        One of `SHARES` (0…1) and `COSINES`, or ``ratio``.
+
+    Returns
+    -------
+    mean, deviation : ndarray, shapes (E,)
+    """
     cells = [[epoch["contradiction"][name] or _UNDEFINED for epoch in trace["epochs"]] for trace in traces]
     means = np.array([[cell["mean"] for cell in row] for row in cells])  # (seeds, E)
     return means.mean(0), means.std(0, ddof=1) if len(means) > 1 else np.array([cell["std"] for cell in cells[0]])
@@ -147,6 +160,19 @@ def _mean(values):
 
 
 def shift(traces, measure, name):
-    """Mean and spread over seeds by epoch (E,)."""
+    """Mean and standard deviation over seeds by epoch, the latter 0 with one seed.
+
+    Parameters
+    ----------
+    traces : list of dict
+        Of one method, see `load`.
+    measure : {"overlap", "centrality"}
+    name : str
+        Set of outliers.
+
+    Returns
+    -------
+    mean, deviation : ndarray, shapes (E,)
+    """
     values = np.array([[epoch[measure][name] for epoch in trace["epochs"]] for trace in traces])
     return values.mean(0), values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])

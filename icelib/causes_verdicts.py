@@ -5,6 +5,7 @@ import numpy as np
 from icelib import causes
 from icelib.methods import METHODS
 
+# of whose gradients, scores or features the paper says something
 PAPER = ("oe", "energy", "bce", "ice")
 _COMPARED = ("plain", "oe", "ice")
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from icelib import params, paths, results
 
+# which class is positive, and the metrics with their headings; the last three are of detection
 CONVENTIONS = ("outlier_positive", "known_positive")
 METRICS = {"aupr": "AUPR ↑", "auroc": "AUROC ↑", "fpr95": "FPR95 ↓", "accuracy": "Accuracy ↑"}
 DETECTION = ("aupr", "auroc", "fpr95")
@@ -32,7 +33,7 @@ def paper(name):
 
 
 def by_block(scale):
-    """Group the declared runs of a scale by the paper's known set, network, protocol and method."""
+    """Group the declared runs (params.Run) of a scale by the paper's known set, network, protocol and method."""
     tasks, groups = params.pick(params.load().blocks, scale, "scale").known, defaultdict(list)
     for run in params.declared(scale):
         groups[tasks[run.known].plays, run.network, run.protocol, run.method].append(run)
@@ -40,12 +41,12 @@ def by_block(scale):
 
 
 def task_playing(scale, paper_known):
-    """Return the task of a scale that plays a known set of the paper, or None."""
+    """Return the task (schema.Task) of a scale that plays a known set of the paper, ``CIFAR10`` say, or None."""
     return next((task for task in params.load().blocks[scale].known.values() if task.plays == paper_known), None)
 
 
 def results_by_block(scale):
-    """Read the result files of `by_block`; of a block that was not run there are none."""
+    """Read the result files of `by_block`, in its order; of a block that is not declared there are none."""
     groups = by_block(scale)
     return defaultdict(list, {key: [results.load(run) for run in runs] for key, runs in groups.items()})
 
@@ -92,14 +93,45 @@ def lines(about, found, detector, paper, outliers="mean", metrics=METRICS):
 
 
 def entry(result, detector, outliers, metric, convention):
-    """Pick what a result file says of a cell: ``value``, ``low`` and ``high``, as shares."""
+    """Pick what a result file says of a cell.
+
+    Parameters
+    ----------
+    result : dict
+        From `results.load`.
+    detector, outliers, metric, convention : str
+        As in `lines`.
+
+    Returns
+    -------
+    dict of str to float
+        ``value``, ``low`` and ``high``, as shares.
+
+    Raises
+    ------
+    KeyError
+        If the file has no such detector or set.
+    """
     if metric == "accuracy":
         return result["accuracy"]
     return result["detectors"][detector][outliers][metric if metric == "auroc" else f"{metric}_{convention}"]
 
 
 def ours(entries, paper=np.nan):
-    """Sum up the entries of several seeds, or of one, or none, in percent; see `lines`."""
+    """Sum up the entries of several seeds, or of one, or none, in percent.
+
+    Parameters
+    ----------
+    entries : list of dict
+        From `entry`, as shares.
+    paper : float
+        The paper's value, in percent; NaN where there is none to compare.
+
+    Returns
+    -------
+    dict of str to float
+        ``ours``, ``low``, ``high``, ``std``, ``difference`` and ``seeds``, see `lines`.
+    """
     values = [100 * entry["value"] for entry in entries]
     one, many = len(values) == 1, len(values) > 1
     mean = np.mean(values) if values else np.nan

@@ -8,7 +8,7 @@ from icelib.methods import GIVEN, METHODS, Method
 
 
 def loss_parameters(method):
-    """Names of the keyword parameters that a method's loss takes."""
+    """Names of the keyword parameters that the loss of a method (key of `METHODS`) takes."""
     signature = inspect.signature(METHODS[method].loss)
     return tuple(name for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY)
 
@@ -44,7 +44,7 @@ def _expected(key):
 
 
 def declare(own):
-    """Make the methods that params.yaml adds known, by name (`schema.OwnMethod`).
+    """Make the methods that params.yaml adds known, by name (`schema.OwnMethod`); return them as they are.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def declare(own):
 
 
 def pick_function(module, name):
-    """Return a public function of a module; raise ValueError with the ones that there are."""
+    """Return a function that a module defines, by name; raise ValueError with those that there are."""
     there = [key for key, x in vars(module).items() if inspect.isfunction(x) and x.__module__ == module.__name__]
     if name not in there:
         raise ValueError(f"icelib/{module.__name__.split('.')[-1]}.py has no function {name!r}{hint(name, there)}")

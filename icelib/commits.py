@@ -44,12 +44,12 @@ def recorded(path):
 
 
 def is_committed(path):
-    """Whether a file is as the last commit has it."""
+    """Whether a file (relative to the project) is as the last commit has it."""
     return bool(_git("ls-files", "--", path)) and not _git("status", "--porcelain", "--", path)
 
 
 def content(commit, path):
-    """Return a file's bytes in a commit, or None."""
+    """Return the bytes of a file (path from the project) in a commit, or None."""
     try:
         return _git("show", f"{commit}:{path}", text=False)
     except subprocess.CalledProcessError:

@@ -8,7 +8,7 @@ from icelib import calibration, params, paths, scores, tensors
 from icelib.causes import traced
 from icelib.methods import METHODS
 
-# What a method says directly of the probability that an image is known, from its logits.
+# What a method says directly of the probability that an image is known, from its logits: name and function.
 DIRECT = {
     "plain": ("MSP", scores.max_softmax),
     "oe": ("MSP", scores.max_softmax),
@@ -91,8 +91,8 @@ def epoch_table(confidences):
     Returns
     -------
     DataFrame
-        ``known`` and ``outlier``: medians; ``known > 0.9`` and ``outlier < 0.1``: shares in percent;
-        ``AUROC`` in percent.
+        ``known, median`` and ``outlier, median`` in 0…1; ``known > 0.9 (%)``, ``outlier < 0.1 (%)`` and
+        ``AUROC (%)``.
     """
     rows = {}
     for epoch, values in confidences.items():
@@ -146,9 +146,9 @@ def detection_table(found, scale):
     Returns
     -------
     DataFrame
-        Rows: method and way; columns: for the nearest outliers ``ECE`` with its 95 % interval and
-        ``Brier``; means of both over the sets of Table 2, ``ECE, far`` and ``Brier, far``. Percent
-        for ECE, 0…1 for Brier.
+        Rows: method and way; columns: for the nearest outliers ``ECE``, its 95 % interval ``low`` to
+        ``high``, and ``Brier``; means of both over the sets of Table 2, ``ECE, far`` and
+        ``Brier, far``. Percent for ECE, 0…1 for Brier.
     """
     loaded, rows = params.load(), {}
     for method, (logits, about) in found.items():
@@ -184,7 +184,7 @@ def classification_table(found, scale):
     Returns
     -------
     DataFrame
-        ``accuracy``, mean ``confidence`` and ``ECE`` with its 95 % interval, in percent.
+        ``accuracy``, mean ``confidence``, ``ECE`` and its 95 % interval ``low`` to ``high``, in percent.
     """
     repeats, rows = params.load().blocks[scale].bootstrap, {}
     for method, (logits, _) in found.items():

@@ -6,7 +6,7 @@ import numpy as np
 from icelib import calibration, confidence, plots
 from icelib.methods import METHODS
 
-STEPS = 25  # of a histogram
+STEPS = 25  # of a histogram, over 0…1
 DRAWN = ("plain", "oe", "energy", "bce", "ice")  # the paper's other variants stand in the tables
 CAPTIONS = {
     "fig5": (

@@ -21,7 +21,7 @@ def _one_of(known):
 
 
 class Group(Strict):
-    """Runs of all combinations of its lists."""
+    """Runs of all combinations of its lists: tasks, networks and methods."""
 
     known: list[str]
     networks: list[Annotated[str, _one_of(Networks.model_fields)]]
@@ -38,7 +38,7 @@ class Groups(Strict):
 
 
 class Params(Strict):
-    """The whole of params.yaml; scales are checked when they are used."""
+    """The whole of params.yaml; of those in `scales` alone it is checked that their data sets are declared."""
 
     acceleration: Literal[KINDS] = "auto"  # how networks are computed on a GPU, see icelib.acceleration
     devices: Annotated[int, Field(ge=1)] = 1  # that train one network together, see icelib.distributed

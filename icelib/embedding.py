@@ -17,7 +17,7 @@ from icelib.captions import SCRATCH
 from icelib.cells import by_block
 from icelib.methods import METHODS
 
-SHOWN = ("plain", "oe", "energy", "ice")
+SHOWN = ("plain", "oe", "energy", "ice")  # methods of Figure 4
 SHAPES = "os^Dv<>phd"  # of known classes; outliers are crosses
 COLOURS = [sns.color_palette("colorblind")[i] for i in (0, 1, 2, 4, 9, 3, 7, 5, 8, 6)]  # like ones apart
 NEIGHBOURS = 15  # of an outlier, that are counted
@@ -164,7 +164,10 @@ def known_neighbours(known, outlier):
 
 
 def numbers(found):
-    """Measure Features: dict of str to float, three numbers for below a panel and three for what the paper says."""
+    """Measure Features: dict of str to float, three for below a panel, the error of one, three for what the paper says.
+
+    Silhouette: Rousseeuw, 1987. The other measures are ours.
+    """
     known, labels, outlier, *_ = found.check()
     share, error = known_neighbours(known, outlier)
     return {

@@ -10,7 +10,7 @@ import torch
 from icelib import mixing, toy, toy_figures
 
 MIXED = 0.05  # a rise of overlap above this is told from chance: 20 of 400 samples
-NAMES = "overlap", "distance"
+NAMES = "overlap", "distance"  # of what `toy.mixed` measures
 # Horizontally and vertically, where the outliers of the grid start
 GRID = np.linspace(-6, 6, 7), np.linspace(-4.5, 4.5, 7)
 
@@ -90,6 +90,7 @@ def figure(problem, found):
     ----------
     problem : toy.Problem
     found : dict of str to dict of str to ndarray
+        From `starts`.
 
     Returns
     -------
@@ -170,7 +171,23 @@ def orders(problem):
 
 
 def verdict_likelihood(problem, table):
-    """Say in Markdown whether the toy agrees with the paper's Figure 2; `table` is from `orders`."""
+    """Say in Markdown that the toy agrees with the paper's Figure 2, and how often.
+
+    Parameters
+    ----------
+    problem : toy.Problem
+    table : DataFrame
+        From `orders`.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If the problem does not agree, as `toy.examples`.
+    """
     found = toy.examples(problem)
     (a, b), (p_a, p_b) = problem.logits(found)[:, 0], problem.log_likelihood(found)[:, 0].exp()
     shares = "; ".join(

@@ -62,7 +62,7 @@ def write_bytes(path, content):
 
 
 def write_json(path, value):
-    """Write `value` to `path` as readable JSON, all or nothing; NaN and infinity are refused."""
+    """Write `value` to `path` as readable JSON, all or nothing; raise ValueError at NaN and infinity."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
@@ -85,7 +85,7 @@ def read_json(path):
 
 
 def sha256(array):
-    """Return the SHA-256 hexadecimal digest of an array's bytes in C order."""
+    """Return the SHA-256 hexadecimal digest of the bytes of a C-contiguous array."""
     return hashlib.sha256(memoryview(array).cast("B")).hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 ``python -m icelib.jobs`` prints one line for each run, sweep and variant that params.yaml declares, in an
 order in which they could be done one after another: name, command and the names of the jobs that
-must be done before, separated by tabs. README.md shows how to hand them on.
+must be done before, separated by tabs. docs/scaling.md shows how to hand them on.
 """
 
 import networkx as nx
@@ -44,6 +44,7 @@ def jobs(graph):
 
 
 def main():
+    """Print the jobs of the project's pipeline."""
     from dvc.repo import Repo
 
     with Repo(paths.ROOT) as repo:

@@ -121,7 +121,7 @@ def relative(place, here):
 
 
 def lexer(path):
-    """Return what colours a source file, or None for what a browser shows or saves as it is."""
+    """Return the lexer of Pygments that colours a source file, or None for what a browser shows or saves as it is."""
     from pygments.lexers import get_lexer_for_filename
     from pygments.util import ClassNotFound
 

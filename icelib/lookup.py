@@ -13,7 +13,7 @@ KEYS = {
     "table3": ("scale", "row", "model"),
     "table2_extended": ("scale", "row", "outliers", "network"),
 }
-SWEEPS = ("scale", "sweep", "candidate", "metric")
+SWEEPS = ("scale", "sweep", "candidate", "metric")  # the same of sweeps, see `trail.sweep_cells`
 WORDS = {"finetuned": "finetune", "fromscratch": "scratch"}  # as readers see them, and as the columns have them
 
 

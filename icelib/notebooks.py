@@ -20,7 +20,7 @@ from icelib.files import replacing, write_bytes
 
 
 def code(notebook, out):
-    """Write the code cells of a notebook, and nothing else of it, as a Python file."""
+    """Write the code cells of the file `notebook`, and nothing else of it, as the Python file `out`."""
     write_bytes(out, code_of(nbformat.read(notebook, as_version=4)))
 
 
@@ -37,6 +37,7 @@ def run(notebook, report, parameters):
     ----------
     notebook, report : path-like
     parameters : dict of str to str
+        In place of the values in the notebook's cell tagged ``parameters``.
 
     Raises
     ------
@@ -132,6 +133,7 @@ def _joined(outputs):
 
 
 def main(arguments=None):
+    """Do what the command line asks for."""
     parser = argparse.ArgumentParser(description="Export or execute a notebook.")
     parser.add_argument("action", choices=["code", "run"])
     parser.add_argument("notebook")

@@ -33,6 +33,12 @@ def declared(scale):
 def table3(scale, tries):
     """Render Table 3 with a further row for each of some tries.
 
+    Parameters
+    ----------
+    scale : str
+    tries : iterable of OwnRun
+        Finished.
+
     Returns
     -------
     str
@@ -64,7 +70,7 @@ def validation(scale, tries=None):
 
 
 def percent(entries):
-    """Name and round the metrics of one set of outliers, in percent."""
+    """Name and round the metrics of one set of outliers in a result file (`entries`), in percent."""
     names = {"auroc": "AUROC ↑"}
     for convention in cells.CONVENTIONS:
         told = convention.replace("_", "-")
@@ -73,6 +79,6 @@ def percent(entries):
 
 
 def candidates(rows, chosen):
-    """Arrange the candidates of a sweep; *rule* marks the one that `sweeps.choose` takes."""
+    """Arrange the candidates of a sweep (`rows`) in percent; *rule* marks the one that `sweeps.choose` took."""
     lines = {ablations.label(x["change"]): ablations.columns(x) | {"rule": "✓" if x is chosen else ""} for x in rows}
     return pd.DataFrame(lines).T.rename_axis(" / ".join(rows[0]["change"]))

@@ -14,6 +14,8 @@ from icelib.methods import METHODS, own_detector
 def score(function, *, scale=None):
     """Score the test images of Table 3's networks by a function of your own, beside their own scores.
 
+    The table goes to ``scratch/own/score-NAME.csv`` too.
+
     Parameters
     ----------
     function : callable
@@ -24,7 +26,7 @@ def score(function, *, scale=None):
     Returns
     -------
     DataFrame
-        Mean over the far sets in percent, for each network.
+        AUROC, AUPR and FPR95, mean over the far sets, in percent, for each network and score.
 
     Raises
     ------
@@ -48,6 +50,8 @@ def score(function, *, scale=None):
 def outliers(path, *, scale=None):
     """Score outliers of your own by the networks of Table 3, each by its own score.
 
+    The table goes to ``scratch/own/outliers-NAME.csv`` too.
+
     Parameters
     ----------
     path : path-like
@@ -58,7 +62,7 @@ def outliers(path, *, scale=None):
     Returns
     -------
     DataFrame
-        In percent, for each network.
+        AUROC, AUPR and FPR95 in percent, for each network.
 
     Raises
     ------

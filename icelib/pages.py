@@ -63,7 +63,7 @@ class _Renderer(IPythonRenderer):
 
 
 def markdown(source):
-    """Convert Markdown with formulas to HTML."""
+    """Convert Markdown with formulas to HTML; raise ValueError as `mathml`."""
     return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
 
 
@@ -104,7 +104,7 @@ def _exporter():
 
 
 def soup(html):
-    """Parse HTML; tables, which may be wide, get a box that scrolls."""
+    """Parse HTML (a bs4.BeautifulSoup); tables, which may be wide, get a box that scrolls."""
     tree = BeautifulSoup(html, features="html.parser")
     for table in tree.find_all("table"):
         table.wrap(tree.new_tag("div", attrs={"class": "wide"}))
@@ -139,7 +139,7 @@ def text(heading):
 
 
 def render(template, place, **content):
-    """Fill a template; in it, ``to`` turns a place in the site into a link."""
+    """Fill a template of ``icelib/templates``; in it, ``to`` turns a place in the site into a link."""
     return (
         _environment()
         .get_template(f"{template}.html.j2")
@@ -153,7 +153,7 @@ def _environment():
 
 
 def source(place, path):
-    """Show a source file of the project on a page of its own."""
+    """Return the page, at `place` in the site, that shows a source file of the project (`path`)."""
     code = highlight(path.read_text(), lexer(path), HtmlFormatter(linenos="inline"))
     return page(place, str(paths.relative(path)), soup(f"<h1>{paths.relative(path)}</h1>{code}"))
 

@@ -31,7 +31,7 @@ class Run(Strict):
     seed: int
     shape: WideResNetShape | DenseNetShape
     schedule: Schedule
-    loss: dict[str, float]
+    loss: dict[str, float]  # parameters of the loss, as its keywords
     head: dict[str, float | str]
     parent: "Run | None" = None  # whose weights a fine-tuned run starts from
     own: ClassVar[str] = (
@@ -40,6 +40,7 @@ class Run(Strict):
 
     @property
     def name(self):
+        """``known-network-protocol-method-seed``."""
         return "-".join([self.known, self.network, self.protocol, self.method, str(self.seed)])
 
     @property
@@ -50,6 +51,11 @@ class Run(Strict):
 
 def load(path=None):
     """Read and check params.yaml.
+
+    Parameters
+    ----------
+    path : pathlib.Path, optional
+        Another file of that form.
 
     Returns
     -------
@@ -128,7 +134,7 @@ def run(scale, known, network, protocol, method, seed):
 
 
 def run_from_arguments(description, arguments=None):
-    """Read the parts of a run's name from the command line and look the run up."""
+    """Read the parts of a run's name from the command line and look the run up, see `run`."""
     parser = argparse.ArgumentParser(description=description)
     for part in ("scale", "known", "network", "protocol", "method", "seed"):
         parser.add_argument(part)
@@ -136,7 +142,7 @@ def run_from_arguments(description, arguments=None):
 
 
 def declared(scale):
-    """List the runs of a scale that params.yaml declares, in table order."""
+    """List the runs (Run) of a scale that params.yaml declares, in table order."""
     params = load()
     return [
         run(scale, known, network, "finetune" if name == "finetune" else "scratch", method, seed)
@@ -149,7 +155,7 @@ def declared(scale):
 
 
 def task(scale, known):
-    """Look up a task (known set with its outliers) in params.yaml."""
+    """Look up a task (schema.Task: known set with its outliers); raise ValueError if there is none."""
     return pick(pick(load().blocks, scale, "scale").known, known, f"{scale}.known")
 
 
@@ -182,7 +188,7 @@ def vary(run, changes):
 
 
 def checked(kind, values):
-    """Make a part of the schema from its values; raise ValueError with a line for each that is not right."""
+    """Make a part of the schema, of class `kind`; raise ValueError with a line for each value that is not right."""
     try:
         return kind(**values)
     except ValidationError as error:
@@ -190,7 +196,7 @@ def checked(kind, values):
 
 
 def pick(mapping, key, what):
-    """Look up a key; name the keys that there are if it is none of them."""
+    """Look up a key; raise ValueError with those that there are if it is none; `what` says of what."""
     if key not in mapping:
         raise ValueError(f"unknown {what}: {key!r}{hint(key, mapping)}")
     return mapping[key]

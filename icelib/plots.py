@@ -11,6 +11,7 @@ import seaborn as sns
 from icelib import paths
 from icelib.files import write_bytes
 
+# of methods and post-hoc detectors, by their titles, the same in every figure
 _PALETTE = sns.color_palette("colorblind", 10)
 COLOURS = {
     name: _PALETTE[number]

@@ -94,7 +94,7 @@ def trace_cell(name, words):
 def check_table(name):
     """Compare all cells of a table with their result files, and follow each run behind it.
 
-    Parameters and errors are those of `trace_cell`.
+    `name` and errors are those of `trace_cell`.
 
     Returns
     -------
@@ -146,6 +146,7 @@ def _compare(trace, name, cell, results):
 
 
 def main(arguments=None):
+    """Print a trace; end the process with status 1 at a contradiction."""
     parser = argparse.ArgumentParser(description="Tell where a cell of a table comes from, or check a whole table.")
     parser.add_argument("table", help=f"{', '.join(lookup.KEYS)}, sweeps or beyond")
     parser.add_argument("words", nargs="*", help="what tells the cell apart, in any order, or COLUMN=VALUE")

@@ -31,11 +31,15 @@ def _seed(text):
     return text
 
 
+# of a hyper-parameter
 Value = Annotated[Any, BeforeValidator(_number_or_word)]
+# in quotes, since DVC combines lists of words
 Seed = Annotated[str, AfterValidator(_seed)]
 
 
 class Strict(BaseModel):
+    """A part of params.yaml in which no key is unknown and no type is guessed; it cannot be changed."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
@@ -144,7 +148,7 @@ class Detectors(Strict):
     """Parameters of ODIN; the other post-hoc detectors have pytorch-ood's, see `icelib.posthoc`."""
 
     odin_temperature: Positive
-    odin_noise: NonNegative
+    odin_noise: NonNegative  # of pixels in 0…1
     own: list[str] = []  # functions of `icelib.scores`, beside the post-hoc detectors
 
     @model_validator(mode="after")
@@ -223,7 +227,7 @@ class Scale(Strict):
     detectors: Detectors
     sweeps: dict[Name, Sweep] = {}
     beyond: Beyond | None = None
-    bootstrap: Count
+    bootstrap: Count  # redrawn samples behind an interval
 
     @model_validator(mode="after")
     def _parts_are_played_once(self):

@@ -149,6 +149,7 @@ def _results():
 
 
 def main():
+    """Make the site, and say where it is."""
     argparse.ArgumentParser(description="Make the static site in site/ from the executed notebooks.").parse_args()
     with readable_errors():
         index = build()

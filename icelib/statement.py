@@ -7,6 +7,7 @@ from icelib import captions, cells, params, paths, tables, verdicts
 from icelib.errors import readable_errors
 from icelib.files import read_json, write_bytes
 
+# the marks in README.md
 BEGIN = "<!-- what was reproduced: written by `python -m icelib.statement`, not by hand -->"
 END = "<!-- end of what was reproduced -->"
 

@@ -31,6 +31,7 @@ ABLATION = {
     ("ICE", "WRN(G)"): "ice",
 }
 NOTHING = dict.fromkeys(METRICS, np.nan) | {"convention": None}  # what the paper says of a method that it does not have
+# Detectors of score and result files on the plain network and ICE's, with their titles.
 POSTHOC = {
     "msp": "MSP",
     "odin": "ODIN",
@@ -100,6 +101,8 @@ def table1(scale):
 
 def table2(scale):
     """Put the paper's Table 2 beside our runs at one scale: a row for each of its rows, metric and convention.
+
+    Methods that params.yaml adds follow its rows.
 
     Parameters
     ----------
@@ -204,7 +207,7 @@ def extended(scale):
 
 
 def side(cell, network):
-    """Give one network's numbers in a line of `extended` the names that they have in the other tables."""
+    """Give the numbers of a network ("plain" or "ice") in a row of `extended` the names of the other tables."""
     names = {"ours": network} | {name: f"{network}_{name}" for name in ("low", "high", "std", "seeds")}
     return SimpleNamespace(**{name: getattr(cell, column) for name, column in names.items()})
 

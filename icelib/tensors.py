@@ -42,6 +42,12 @@ def save(path, tensors, about):
 def load(path, device="cpu"):
     """Read what `save` wrote.
 
+    Parameters
+    ----------
+    path : path-like
+    device : torch.device or str
+        Where to put the tensors.
+
     Returns
     -------
     tensors : dict of str to Tensor

@@ -13,7 +13,7 @@ import numpy as np
 from icelib.errors import readable_errors
 from icelib.files import replacing
 
-RECORD = 3 * 32 * 32
+RECORD = 3 * 32 * 32  # bytes
 SEED = 80
 
 
@@ -62,7 +62,7 @@ def _numbers(path, total):
 
 
 def make(source, destination, images, exclude):
-    """Draw a sample and write it as an ``.npz`` for ``own_datasets``."""
+    """Draw so many images of `source`, see `draw`, and write them as an ``.npz`` for ``own_datasets``."""
     with replacing(destination) as temporary:
         np.savez(temporary, images=np.ascontiguousarray(draw(source, images, exclude)))
     print(f"{destination}: {images:,} images of {source}")

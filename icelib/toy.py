@@ -62,7 +62,7 @@ class Problem:
 
 
 def problem(first=1.0, second=1.0, correlation=0.4):
-    """Problem with means (−2, 0) and (2, 0), and Σ from two standard deviations and their correlation."""
+    """Problem with means (−2, 0) and (2, 0), and Σ from standard deviations `first`, `second` and correlation."""
     mixed = correlation * first * second
     means, covariance = [[-2, 0], [2, 0]], [[first**2, mixed], [mixed, second**2]]
     return Problem(*(torch.tensor(value, dtype=torch.float64) for value in (means, covariance)))
@@ -95,7 +95,7 @@ def examples(problem):
 
 
 def samples(problem, start=START, spread=0.5, count=100, seed=0):
-    """Draw `count` known samples per class, and twice as many outliers around `start`.
+    """Draw `count` known samples per class, and twice as many outliers around `start`; `seed` decides which.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def eq_0_10(logits, weights, total=1.0):
 def eq_0_13(z, means, covariance):
     """∂L_ice-ood/∂z̃ = −2 exp(h)/(1 − exp(h)) (LLᵀ)⁻¹(z̃ − m) with m, h of the nearest class: (N, d) → (N, d).
 
-    `covariance` is LLᵀ. At a class mean there is no gradient.
+    `means` (K, d), `covariance` LLᵀ (d, d). At a class mean it is not defined: NaN.
     """
     offsets = z[:, None] - means  # (N, K, d)
     steep = torch.linalg.solve(covariance, offsets.mT).mT  # (LLᵀ)⁻¹(z − m_i) (N, K, d)
@@ -151,12 +151,12 @@ def eq_0_13(z, means, covariance):
 
 
 def eq_0_14(z, labels, means, covariance):
-    """∂L_ice-id/∂z = 2 (LLᵀ)⁻¹(z − m_y): (N, d), (N,) → (N, d); `covariance` is LLᵀ."""
+    """∂L_ice-id/∂z = 2 (LLᵀ)⁻¹(z − m_y): (N, d), (N,) → (N, d); else as `eq_0_13`."""
     return 2 * torch.linalg.solve(covariance, (z - means[labels]).T).T
 
 
 def energy(known_logits, labels, outlier_logits, *, weight):
-    """Eq. 0.5 as it stands, without the hinges of `icelib.losses.energy`: it has no lower bound."""
+    """Eq. 0.5 as it stands, without the hinges of `icelib.losses.energy`, so that it has no lower bound."""
     difference = outlier_logits.logsumexp(1).mean() - known_logits.logsumexp(1).mean()
     return {"cross_entropy": F.cross_entropy(known_logits, labels), "energy": weight * difference}
 
@@ -165,7 +165,7 @@ LOSSES = {"OE": losses.outlier_exposure, "Energy": energy, "ICE": losses.ice}
 
 
 def head(problem, method):
-    """Top layer at its start: ŵ, b̂ of eq. 0.9, or for ICE m = μ, LLᵀ = 2Σ, whose softmax is the same."""
+    """Top layer of a method at its start: ŵ, b̂ of eq. 0.9, or for ICE m = μ, LLᵀ = 2Σ, whose softmax is the same."""
     gaussian = method == "ICE"
     made = (heads.GaussianHead(2, 2, "lower", 1.0, 1.0) if gaussian else heads.LinearHead(2, 2)).double()
     if gaussian:
@@ -202,7 +202,9 @@ def descend(problem, method, drawn, weight, steps=STEPS, rate=RATE, head_rate=HE
     weight : float
         λ.
     steps : int
+        T.
     rate, head_rate : float
+        Learning rates of features and head.
 
     Returns
     -------
@@ -235,7 +237,7 @@ def mixed(path, every=1):
 
     Returns
     -------
-    dict of str to ndarray
+    dict of str to ndarray, shapes (⌈(T + 1) / every⌉,)
         ``overlap`` and ``centrality`` of `icelib.mixing`, and ``distance``: Euclidean, from an
         outlier to the nearest class mean of the known features at that step, mean over outliers.
     """

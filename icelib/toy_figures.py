@@ -46,7 +46,7 @@ def small_print(problem, seeds=""):
 
 
 def ellipses(ax, problem, sigmas=(1, 2)):
-    """Draw the known classes as ellipses of equal Mahalanobis distance: solid class 1, dashed class 2."""
+    """Draw the known classes as ellipses at Mahalanobis distances `sigmas`: solid class 1, dashed class 2."""
     values, vectors = np.linalg.eigh(problem.covariance.numpy())
     angle = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
     for mean, line in zip(problem.means.tolist(), CLASSES["line"]):

@@ -8,6 +8,7 @@ from packaging.requirements import Requirement
 from icelib import commits, lockfile, notebooks, paths
 from icelib.versions import LIBRARIES
 
+# what git holds; and what stages make of which the digest is told
 IN_GIT = ("figures/", *(f"results/{x}/" for x in ("beyond", "confirmation", "data", "history", "metrics", "sweeps")))
 FROM_STAGES = ("checkpoints/", "data/", "results/")
 
@@ -39,9 +40,11 @@ class Trace:
         return "\n".join([*self.lines, *told, *(wrong or ["no contradiction"])])
 
     def tell(self, label, text):
+        """Add a line: what it is about, and what was found out."""
         self.lines.append(f"  {label:<11} {text}")
 
     def cannot_tell(self, text):
+        """Note what cannot be told, and why."""
         self.unknown.append(text)
 
     def check(self, agrees, otherwise):
@@ -84,7 +87,7 @@ class Trace:
         return commit
 
     def table(self, path, scale):
-        """Tell when a table was written, and whether it still is what the pipeline wrote.
+        """Tell by which stage a table (`path`) was written, and whether it still is what the pipeline wrote.
 
         Its stage depends on all of params.yaml; only what a scale's rows are made from is compared.
         """
@@ -186,7 +189,7 @@ class Trace:
 
 
 def md5(path):
-    """Return the MD5 of a file of the project, as DVC computes it."""
+    """Return the MD5 of a file (path from the project), hexadecimal, as DVC computes it."""
     with open(paths.ROOT / path, "rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 

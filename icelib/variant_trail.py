@@ -5,7 +5,7 @@ import pandas as pd
 from icelib import beyond_tables, params, paths
 from icelib.files import read_json
 
-KEYS = ("scale", "part", "variant", "images", "metric")
+KEYS = ("scale", "part", "variant", "images", "metric")  # as `lookup.KEYS`
 
 
 def cells():

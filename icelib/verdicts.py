@@ -81,7 +81,7 @@ def triples(table):
 
 
 def verdict2(table, scale):
-    """Sum up `comparisons2`; parameters are those of `verdict1`."""
+    """Sum up `comparisons2` as Markdown; `table` is from `tables.table2`."""
     return _summed_up(comparisons2(table), scale)
 
 
@@ -114,12 +114,12 @@ def comparisons2(table):
 
 
 def verdict3(table, scale):
-    """Sum up `comparisons3`; parameters are those of `verdict1`."""
+    """Sum up `comparisons3` as Markdown; `table` is from `tables.table3`."""
     return _summed_up(comparisons3(table), scale)
 
 
 def comparisons3(table):
-    """Compare ICE's lead over each other row of Table 3, as `comparisons2` does."""
+    """Compare ICE's lead over each other row of Table 3, as `comparisons2` does; `table` is from `tables.table3`."""
     cells, lines = _comparable(table), []
     for other in cells[cells.row != "ICE"].itertuples():
         ice = cells[(cells.row == "ICE") & (cells.metric == other.metric)]
@@ -130,7 +130,16 @@ def comparisons3(table):
 def verdict_extended(table, scale):
     """Count the post-hoc detectors that are better on ICE's network than on the plain one.
 
-    Parameters are those of `verdict1`.
+    Parameters
+    ----------
+    table : DataFrame
+        From `tables.extended`.
+    scale : str
+
+    Returns
+    -------
+    str
+        Markdown.
     """
     cells = table[(table.convention == "outlier_positive") & (table.metric == "auroc")]
     lines = []
@@ -196,7 +205,7 @@ def _summed_up(lines, scale):
 
 
 def counted(lines):
-    """Count the comparisons that have the paper's order, the other one, and neither within the noise."""
+    """Count the comparisons that have the paper's order, the other one, and neither, being within the noise."""
     return [sum(line["verdict"] == word for line in lines) for word in ("same order", "**other order**", "open")]
 
 
