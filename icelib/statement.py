@@ -6,6 +6,7 @@
 from icelib import captions, cells, params, paths, tables, verdicts
 from icelib.errors import readable_errors
 from icelib.files import read_json, write_bytes
+from icelib.methods import PAPER
 
 # the marks in README.md
 BEGIN = "<!-- what was reproduced: written by `python -m icelib.statement`, not by hand -->"
@@ -40,6 +41,16 @@ def _run(scale):
         f"**Run at {scale} scale:** {len(runs)} trainings ({_listed(dict.fromkeys(captions.network(r.shape) for r in runs))}; "
         f"{_listed(how)}) and {len(loaded.sweeps)} sweeps, {_seeds(loaded)}, on {' and '.join(machines)}. "
         + " ".join(f"{known}'s part is played by {title}." for known, title in played.items())
+        + (_beyond(loaded, scale) if scale in loaded.beyond else "")
+    )
+
+
+def _beyond(loaded, scale):
+    ours = [name for name in loaded.variants if name not in PAPER]
+    seeds = loaded.blocks[scale].beyond.seeds
+    return (
+        f" Beyond the paper, {len(ours)} variants of ours and {len(loaded.variants) - len(ours)} methods of the paper were "
+        f"compared with {len(seeds)} seeds each."
     )
 
 
@@ -86,7 +97,7 @@ def _not_run(loaded):
     if all("CPU" in _environment(run)["device"] for run in runs):
         left.append("anything on a GPU")
     if len(loaded.seeds) == 1:
-        left.append("a second seed")
+        left.append("a second seed of what the tables and figures of the paper show")
     return f"**Not among the results:** {'; '.join(left)}."
 
 
