@@ -12,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from icelib import own_runs, params, paths, sweeps, tensors
-from icelib.errors import readable_errors
+from icelib.errors import DivergedError, readable_errors
 from icelib.files import read_json, write_json
 from icelib.methods import PAPER, own_detector
 
@@ -31,7 +31,8 @@ def search(scale, name):
     -------
     dict
         The content of the result file: ``values``; ``candidates`` with their validation figures after
-        the sweep protocol, where there are any; and ``runs`` as of `trained`.
+        the sweep protocol, where there are any; and ``runs`` as of `trained`. If all candidates or one
+        of the runs diverged, ``runs`` is empty and ``diverged`` is the message.
 
     Raises
     ------
@@ -40,18 +41,24 @@ def search(scale, name):
     """
     about = params.pick(block(scale).candidates, name, f"{scale}.beyond.candidates")
     seeds = [int(seed) for seed in block(scale).seeds]
-    values, rows = about.base, []
+    values, rows, found = about.base, [], {"runs": []}
     if about.values:
         candidates = [about.base | change for change in about.values]
         runs = [_run(scale, name, seeds[0], candidate, "sweep") for candidate in candidates]
         trials = [sweeps.trial(run) for run in tqdm(runs, desc=name, leave=False)]
         rows = [{"change": change} | trial for change, trial in zip(about.values, trials, strict=True)]
-        chosen = sweeps.choose(rows)
+        whole = [row for row in rows if "diverged" not in row]
+        chosen = sweeps.choose(rows) if whole else rows[0]
         for row in rows:
-            row["chosen"] = row is chosen
+            row["chosen"] = bool(whole) and row is chosen
         values = candidates[rows.index(chosen)]
-    result = {"variant": name, "scale": scale, "base": about.base, "values": values, "candidates": rows}
-    result["runs"] = [trained(scale, name, seed, values) for seed in seeds]
+        found |= {} if whole else {"diverged": rows[0]["diverged"]}
+    if "diverged" not in found:
+        try:
+            found["runs"] = [trained(scale, name, seed, values) for seed in seeds]
+        except DivergedError as error:
+            found["diverged"] = str(error)
+    result = {"variant": name, "scale": scale, "base": about.base, "values": values, "candidates": rows, **found}
     write_json(paths.beyond(scale, name), result)
     return result
 
@@ -59,12 +66,24 @@ def search(scale, name):
 def trained(scale, name, seed, values):
     """Train a variant as long as the runs of Table 3, and take its figures.
 
+    Parameters
+    ----------
+    scale, name : str
+        As of `search`.
+    seed : int
+    values : dict of str to float or str
+        Of loss and head.
+
     Returns
     -------
     dict
         ``seed``, ``digest`` of the run and ``checkpoint`` of its weights, ``validation`` as of
         `sweeps.figures`, ``test`` (accuracy; AUROC and FPR95, outlier-positive, averaged over the far sets
-        and over the near ones), all as shares, and ``environment``.
+        and over the near ones), all as shares, ``environment``, and ``data``, the SHA-256 of the images' tensors.
+
+    Raises
+    ------
+    DivergedError
     """
     run = _run(scale, name, seed, values, own_runs.PROTOCOL)
     own_runs.finish(run)
@@ -94,8 +113,15 @@ def confirm(scale):
     Returns
     -------
     dict
-        The content of the result file: ``best``, its name or None if no variant of ours is declared, and
-        for each of both the list of `trained`.
+        The content of the result file: ``best``, as of `choose`, and ``runs``, for each of both the list
+        of `trained`.
+
+    Raises
+    ------
+    ValueError
+        As of `load`.
+    DivergedError
+        If a training with a further seed diverges.
     """
     found = declared(scale)
     best = choose(found)
@@ -116,7 +142,7 @@ def choose(found):
     Parameters
     ----------
     found : dict of str to dict
-        Result files by name.
+        Result files by name; those that diverged cannot be chosen.
 
     Returns
     -------
@@ -129,7 +155,7 @@ def choose(found):
             **{kind: {"auroc": mean(result["runs"], kind, "auroc")} for kind in ("outliers", "jigsaw")},
         }
         for name, result in found.items()
-        if name == "ice" or name not in PAPER
+        if result["runs"] and (name == "ice" or name not in PAPER)
     }
     if not rows:
         return None
@@ -139,7 +165,7 @@ def choose(found):
 
 
 def mean(runs, *keys):
-    """Mean over seeds of a validation figure."""
+    """Mean over seeds of a validation figure, to which `keys` lead, as a share."""
     values = [run["validation"] for run in runs]
     for key in keys:
         values = [value[key] for value in values]
@@ -159,7 +185,8 @@ def load(scale, name):
     about = params.pick(block(scale).candidates, name, f"{scale}.beyond.candidates")
     changes = [row["change"] for row in result.get("candidates", [])]
     seeds = [str(run["seed"]) for run in result.get("runs", [])]
-    if changes != about.values or result.get("base") != about.base or seeds != block(scale).seeds:
+    wanted = [] if "diverged" in result else block(scale).seeds
+    if changes != about.values or result.get("base") != about.base or seeds != wanted:
         raise ValueError(f"{paths.relative(path)} was made with other values than params.yaml has; run `dvc repro`")
     return result
 

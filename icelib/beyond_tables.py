@@ -32,14 +32,15 @@ def load(scale):
     Returns
     -------
     search : dict of str to list of dict
-        The runs of each declared variant, see `beyond.trained`, ICE first.
+        The runs of each declared variant that did not diverge, see `beyond.trained`, ICE first.
     confirmed : dict of str to list of dict
         Those with further seeds of ICE and of the best of ours; empty if none of ours is declared.
 
     Raises
     ------
     ValueError
-        If a result file is missing, unreadable, or made with other values than params.yaml has.
+        If a result file is missing, unreadable, or made with other values than params.yaml has,
+        or ICE diverged.
     """
     found = beyond.declared(scale)
     path = paths.confirmation(scale)
@@ -49,7 +50,30 @@ def load(scale):
     wanted = [[int(seed) for seed in beyond.block(scale).confirmation]] * 2 if best else []
     if confirmed["best"] != best or seeds != wanted:
         raise ValueError(f"{paths.relative(path)} is not of the variant that was found best; run `dvc repro`")
-    return {name: result["runs"] for name, result in found.items()}, confirmed["runs"]
+    if not found["ice"]["runs"]:
+        raise ValueError(f"there is nothing to compare with, ICE diverged: {found['ice']['diverged']}")
+    return {name: result["runs"] for name, result in found.items() if result["runs"]}, confirmed["runs"]
+
+
+def diverged(scale):
+    """Name the declared variants that diverged.
+
+    Parameters
+    ----------
+    scale : str
+
+    Returns
+    -------
+    str
+        Markdown; empty if all were trained.
+    """
+    lines = []
+    for name, result in beyond.declared(scale).items():
+        if "diverged" in result:
+            lost = sum("diverged" in row for row in result["candidates"])
+            what = f"{lost} of {len(result['candidates'])} candidates diverged" if lost else "a run diverged"
+            lines.append(f"- **{label(name)}** is not in the tables: {what} ({result['diverged']}).")
+    return "\n".join(lines)
 
 
 def figures(runs, kind):
@@ -210,7 +234,10 @@ def write(scale, found, confirmed):
         for kind in ("validation", "test") if group else ():
             pieces += [f"### {part.capitalize()}, {kind} images", table(group, kind).to_markdown()]
             lines += [line for name, runs in group.items() for line in _lines(scale, part, name, runs, group, kind)]
-    write_bytes(paths.FIGURES / f"beyond-{scale}.md", "\n\n".join([*pieces, verdict(confirmed), ""]).encode())
+    write_bytes(
+        paths.FIGURES / f"beyond-{scale}.md",
+        "\n\n".join([*filter(None, (*pieces, diverged(scale), verdict(confirmed))), ""]).encode(),
+    )
     write_bytes(paths.FIGURES / f"beyond-{scale}.csv", pd.DataFrame(lines).to_csv(index=False).encode())
 
 

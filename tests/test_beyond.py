@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from icelib import beyond, beyond_figures, beyond_tables, engine, params, paths, training
+from icelib import beyond, beyond_figures, beyond_tables, engine, errors, params, paths, training
 from icelib.methods import METHODS
 
 
@@ -115,6 +115,31 @@ def test_a_search_chooses_by_the_rule_trains_every_seed_and_is_not_repeated(insi
     line = written[(written.variant == "ice") & (written.images == "validation") & (written.metric == "accuracy")]
     assert line.ours.iloc[0] == round(100 * np.mean([x["validation"]["accuracy"] for x in found["ice"]["runs"]]), 4)
     assert line.difference.iloc[0] == 0
+
+
+@pytest.mark.parametrize("when", ["candidates", "a run"])
+def test_a_variant_that_diverges_is_told_and_cannot_be_chosen(inside, monkeypatch, when):
+    beyond.search("tiny", "ice")
+    real = engine.Engine.epoch
+
+    def epoch(self, number):
+        if when == "candidates" or self.run.schedule.epochs == 2:
+            raise errors.DivergedError("loss is not finite")
+        return real(self, number)
+
+    monkeypatch.setattr(engine.Engine, "epoch", epoch)
+    found = beyond.search("tiny", "two_weights")
+    assert found["runs"] == [] and found["diverged"] == "loss is not finite"
+    assert beyond.load("tiny", "two_weights") == found and beyond.confirm("tiny")["best"] is None
+    search, further = beyond_tables.load("tiny")
+    assert list(search) == ["ice"] and further == {}
+    told = beyond_tables.diverged("tiny")
+    what = "2 of 2 candidates" if when == "candidates" else "a run"
+    assert f"{what} diverged (loss is not finite)" in told
+    beyond_tables.values("tiny")
+    beyond_tables.write("tiny", search, further)
+    assert told in (paths.FIGURES / "beyond-tiny.md").read_text()
+    beyond_figures.figure(search, further)
 
 
 def test_stale_results_are_refused(inside):
