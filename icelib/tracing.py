@@ -10,6 +10,7 @@ from icelib.versions import LIBRARIES
 
 # what git holds; and what stages make of which the digest is told
 IN_GIT = ("figures/", *(f"results/{x}/" for x in ("beyond", "confirmation", "data", "history", "metrics", "sweeps")))
+EXCERPTS = "notebooks/code/methods/"  # written by icelib.excerpts, one folder for each scale
 FROM_STAGES = ("checkpoints/", "data/", "results/")
 
 
@@ -141,11 +142,13 @@ class Trace:
     def _code(self, stage):
         files = [(path, digest) for path, digest in stage.deps.items() if path.startswith("icelib/") and digest]
         files = [(path, digest) for path, digest in files if not digest.endswith(".dir")]
+        files += [x for x in self._excerpted(stage) if x not in files]
         found = []
         if self.silent:
             self.cannot_tell(f"which commit holds the code that ran: {self.silent}")
         else:
-            notebook = tuple((path, x) for path, x in stage.deps.items() if path.startswith("notebooks/code/"))
+            exports = [(path, x) for path, x in stage.deps.items() if path.startswith("notebooks/code/")]
+            notebook = tuple((path, x) for path, x in exports if not path.startswith(EXCERPTS))
             asked = (*files, *notebook)
             if asked not in self.holding:
                 self.holding[asked] = [x for x in commits.holding(*files) if _same_notebooks(x, notebook)]
@@ -161,6 +164,12 @@ class Trace:
         if changed:
             self.tell("", f"changed since in {', '.join(changed)}")
         return found[0] if found else None
+
+    def _excerpted(self, stage):
+        """The modules behind a method's excerpt, as they were when it was last written, which changed nothing in it."""
+        scales = {path.split("/")[3] for path in stage.deps if path.startswith(EXCERPTS)}
+        makers = filter(None, (lockfile.maker(self.stages, f"{EXCERPTS}{scale}") for scale in scales))
+        return [x for maker in makers for x in maker.deps.items() if x[0].startswith("icelib/")]
 
     def libraries(self, recorded, commit):
         """Tell the versions that were recorded, and what was pinned of the others.
