@@ -1,6 +1,7 @@
 """A trace: what was found out about a number, what cannot be told, and what disagrees."""
 
 import hashlib
+import platform
 
 import nbformat
 from packaging.requirements import Requirement
@@ -184,7 +185,10 @@ class Trace:
             self.tell("versions", ", ".join(f"{name} {version}" for name, version in recorded.items()))
         lock = commits.content(commit.name, "requirements.lock") if commit else None
         lines = [line for line in (lock or b"").decode().splitlines() if line and not line.startswith("#")]
-        pins = {pin.name: next(iter(pin.specifier)).version for pin in map(Requirement, lines)}
+        python = recorded.get("python", platform.python_version())  # some versions are pinned for some Pythons alone
+        of = {"python_full_version": python, "python_version": ".".join(python.split(".")[:2])}
+        pins = [pin for pin in map(Requirement, lines) if pin.marker is None or pin.marker.evaluate(of)]
+        pins = {pin.name: next(iter(pin.specifier)).version for pin in pins}
         others = [name for name in LIBRARIES if name not in recorded]
         if others:
             pinned = [f"{name} {pins[name]}" for name in others if name in pins]

@@ -59,7 +59,7 @@ def follow_run(trace, scale, name):
         )
         trace.check(result["environment"] == past["environment"], other)
     environment = {key: past["environment"][key] for key in ("python", "torch")} if past else {}
-    trace.libraries(environment | origin.get("scoring", {}).get("libraries", {}), commit)
+    trace.libraries(origin.get("scoring", {}).get("libraries", {}) | environment, commit)
     return result
 
 

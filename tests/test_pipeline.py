@@ -192,6 +192,7 @@ def test_a_new_seed_trains_the_new_runs_alone(finished):
     assert re.search(r"ICE.*\d ± \d", (finished.root / "figures/table3.md").read_text())
 
 
+@pytest.mark.slow
 def test_a_loss_and_a_score_of_ones_own_are_added_to_the_tables_and_nothing_else_trains(finished):
     losses, scores = finished.root / "icelib/losses.py", finished.root / "icelib/scores.py"
     losses.write_text(losses.read_text() + OWN_LOSS)
