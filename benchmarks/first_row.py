@@ -37,7 +37,6 @@ LINES = """
 
     own.loss(first_row, {epochs}weight_known=0.05, weight_outlier=0.5)
 """
-PATIENCE = 1800  # seconds
 NOTEBOOK = "[...jupyterapp.shell.widgets('main')][0]"
 
 
@@ -61,7 +60,9 @@ def measure(epochs=None, root=paths.ROOT):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "lab").mkdir()
-        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), folder / "lab/mine.ipynb")
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # else JupyterLab asks for one
+        written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)], metadata=kernel)
+        nbformat.write(written, folder / "lab/mine.ipynb")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -93,9 +94,8 @@ def _run(browser, address):
     until(lambda: browser.evaluate(f"!!(window.jupyterapp && {NOTEBOOK}?.content?.model?.cells?.length)"), 120)
     browser.evaluate(f"{NOTEBOOK}.sessionContext.ready.then(() => true)")
     browser.evaluate(f"jupyterapp.shell.activateById({NOTEBOOK}.id)")
-    browser.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
+    browser.evaluate("jupyterapp.commands.execute('notebook:run-all-cells').then(() => true)")  # when it has ended
     cell = f"{NOTEBOOK}.content.widgets[0].model"
-    until(lambda: browser.evaluate(f"{cell}.executionCount > 0 && {cell}.executionState == 'idle'"), PATIENCE)
     shown = browser.evaluate(f"{NOTEBOOK}.content.widgets[0].node.textContent")
     if "first_row " not in shown:
         raise SystemExit(f"no row was shown: {browser.evaluate(f'JSON.stringify({cell}.sharedModel.outputs)')[-2000:]}")
