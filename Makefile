@@ -24,13 +24,12 @@ report: .venv/ready
 	python -m icelib.site
 	@dvc status --quiet || echo "note: results are not up to date (see dvc status); the site shows them as they are"
 
-# two files of tests at a time, each on one core: processes of more threads would wait for each other;
-# the longest file first
+# two files of tests at a time, each on one core: processes of more threads would wait for each other
 test: .venv/ready
-	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/test_pipeline.py tests icelib
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: .venv/ready
-	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not browser' tests/test_pipeline.py tests icelib
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not browser'
 
 lab: .venv/ready
 	# notebooks are committed without outputs, see .gitattributes
