@@ -46,9 +46,9 @@ def load(scale):
     path = paths.confirmation(scale)
     confirmed = read_json(path)
     best = beyond.choose(found)
-    seeds = [[run["seed"] for run in runs] for runs in confirmed["runs"].values()]
+    seeds = [[run["seed"] for run in runs] for runs in confirmed.get("runs", {}).values()]
     wanted = [[int(seed) for seed in beyond.block(scale).confirmation]] * 2 if best else []
-    if confirmed["best"] != best or seeds != wanted:
+    if confirmed.get("best", "") != best or seeds != wanted:
         raise ValueError(f"{paths.relative(path)} is not of the variant that was found best; run `dvc repro`")
     if not found["ice"]["runs"]:
         raise ValueError(f"there is nothing to compare with, ICE diverged: {found['ice']['diverged']}")
@@ -199,7 +199,7 @@ def verdict(confirmed):
         Markdown. *Ours* is named only where both intervals on validation images exclude no improvement.
     """
     if not confirmed:
-        return "No variant of ours is declared, or each costs more accuracy than the rule allows."
+        return "No variant of ours is declared, or all diverged, or each costs more accuracy than the rule allows."
     best = next(name for name in confirmed if name != "ice")
     compared = difference(confirmed[best], confirmed["ice"], "validation")
     told = ", ".join(f"{key} {_interval(compared.loc[key])}" for key in ("mean AUROC", "accuracy"))

@@ -30,7 +30,7 @@ def readable_errors():
     """End the process with one message and status 1 where input or the machine is at fault; 75 if told to stop."""
     try:
         yield
-    except (ValueError, OSError, SourceError) as error:
+    except (ValueError, OSError, SourceError, DivergedError, BusyError) as error:
         sys.exit(f"error: {error}")
     except StoppedError as error:
         print(f"error: {error}", file=sys.stderr)
