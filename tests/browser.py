@@ -3,6 +3,7 @@
 import base64
 import json
 import shutil
+import socket
 import subprocess
 import time
 import urllib.request
@@ -98,6 +99,38 @@ class Browser:
         """Save a screenshot, of the whole page or of the window, as a PNG file."""
         answer = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(answer["data"]))
+
+
+NOTEBOOK = "[...jupyterapp.shell.widgets('main')][0]"  # in JupyterLab's page, where one is open
+
+
+def free_port():
+    """Return the number of a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def lab_options(port):
+    """Options of `jupyter lab` that let a browser of this module in."""
+    own = [f"--ServerApp.port={port}", "--IdentityProvider.token=secret", "--no-browser", "--allow-root"]
+    return [*own, "--LabApp.expose_app_in_browser=True"]
+
+
+def listens(port):
+    """Whether somebody listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def run_all(browser, port, name):
+    """Open a notebook in JupyterLab and run all its cells; return when the last has ended."""
+    browser.resize(1400, 1000)
+    browser.open(f"http://127.0.0.1:{port}/lab/tree/{name}?token=secret")
+    until(lambda: browser.evaluate(f"!!(window.jupyterapp && {NOTEBOOK}?.content?.model?.cells?.length)"), 120)
+    browser.evaluate(f"{NOTEBOOK}.sessionContext.ready.then(() => true)")
+    browser.evaluate(f"jupyterapp.shell.activateById({NOTEBOOK}.id)")
+    browser.evaluate("jupyterapp.commands.execute('notebook:run-all-cells').then(() => true)")
 
 
 def until(met, seconds):

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from benchmarks import head, mahalanobis, metrics, noop, steps, training, turns
-from icelib import params
+from benchmarks import first_row, head, mahalanobis, metrics, noop, steps, training, turns
+from icelib import own, params, variants
 
 TINY = ["--known", "2", "--outliers", "3"]
 
@@ -143,3 +143,15 @@ def test_nothing_is_to_be_done_at_the_second_time(tmp_path):
     assert saved(tmp_path / "out.json")["rows"] == [row]
     assert (row["pipeline"], row["runs"]) == ("matrix", 2)
     assert set(row["seconds"]) == {"dvc repro", "dvc status", "dvc --version", "make"}
+
+
+def test_the_first_row_takes_at_most_ten_lines_and_its_loss_is_what_it_says(monkeypatch):
+    called = []
+    monkeypatch.setattr(own, "loss", lambda function, **values: called.append((function, values)))
+    for epochs in (None, 3):
+        exec(first_row.code(epochs), {})
+        assert len(first_row.code(epochs).splitlines()) <= 10
+    (function, values), (_, short) = called
+    assert short == values | {"epochs": 3}
+    logits = -torch.rand(4, 3), torch.tensor([0, 1, 2, 0]), -torch.rand(5, 3)
+    assert function(*logits, **values) == variants.two_weights(*logits, **values)

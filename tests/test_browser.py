@@ -3,11 +3,9 @@
 The site of stand-ins from `test_site`, and the real one if `make report` has made it; JupyterLab on 01.
 """
 
-import socket
-
 import pytest
 
-from tests.browser import CHROMIUM, Browser, until
+from tests.browser import CHROMIUM, NOTEBOOK, Browser, free_port, lab_options, listens, run_all, until
 from tests.conftest import SOURCE
 from tests.test_site import built  # noqa: F401  (a fixture)
 
@@ -68,22 +66,14 @@ def test_pages_show_everything_from_a_folder_without_network(folder, browser, tm
 
 def test_in_jupyterlab_the_toy_runs_and_a_slider_redraws_its_figure(project, browser, tmp_path):
     """With the command of `make lab`, a port and a token of its own, and no window."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (line,) = [line.split() for line in (SOURCE / "Makefile").read_text().splitlines() if "\tjupyter lab" in line]
-    own = [f"--ServerApp.port={port}", "--IdentityProvider.token=secret", "--no-browser", "--allow-root"]
-    server = project.start(*line, *own, "--LabApp.expose_app_in_browser=True")
+    server = project.start(*line, *lab_options(port))
     try:
-        until(lambda: _listens(port), 120)
-        browser.resize(1400, 1000)
-        browser.open(f"http://127.0.0.1:{port}/lab/tree/01_toy_analysis.ipynb?token=secret")
-        notebook = "[...jupyterapp.shell.widgets('main')][0]"
-        until(lambda: browser.evaluate(f"!!(window.jupyterapp && {notebook}?.content?.model?.cells?.length > 20)"), 120)
-        browser.evaluate(f"{notebook}.sessionContext.ready.then(() => true)")
-        browser.evaluate(f"jupyterapp.shell.activateById({notebook}.id)")
-        browser.evaluate("jupyterapp.commands.execute('notebook:run-all-cells').then(() => true)")
-        code = f"{notebook}.content.widgets.filter(cell => cell.model.type == 'code')"
+        until(lambda: listens(port), 120)
+        run_all(browser, port, "01_toy_analysis.ipynb")
+        assert browser.evaluate(f"{NOTEBOOK}.content.model.cells.length") > 20
+        code = f"{NOTEBOOK}.content.widgets.filter(cell => cell.model.type == 'code')"
         assert browser.evaluate(f"{code}.every(cell => cell.model.executionCount > 0)")
         failed = f"{code}.some(cell => cell.model.sharedModel.outputs.some(out => out.output_type == 'error'))"
         assert not browser.evaluate(failed)
@@ -91,8 +81,8 @@ def test_in_jupyterlab_the_toy_runs_and_a_slider_redraws_its_figure(project, bro
         first = "document.querySelector('.widget-slider .noUi-handle')"
         browser.evaluate(
             f"(() => {{ const cell = {code}.find(c => c.model.sharedModel.source.includes('explore.sliders'));"
-            f"{notebook}.content.activeCellIndex = {notebook}.content.widgets.indexOf(cell);"
-            f"return {notebook}.content.scrollToCell(cell, 'start').then(() => true) }})()"
+            f"{NOTEBOOK}.content.activeCellIndex = {NOTEBOOK}.content.widgets.indexOf(cell);"
+            f"return {NOTEBOOK}.content.scrollToCell(cell, 'start').then(() => true) }})()"
         )
         until(lambda: browser.evaluate(f"!!{first}"), 60)
         # the picture of the sliders' own output area
@@ -111,8 +101,3 @@ def test_in_jupyterlab_the_toy_runs_and_a_slider_redraws_its_figure(project, bro
     finally:
         server.terminate()
         server.wait(30)
-
-
-def _listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
