@@ -1,6 +1,5 @@
 """Variants of ICE beside ICE: means over seeds, differences with intervals, and what follows from them."""
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -115,10 +114,9 @@ def difference(runs, reference, kind):
         For each figure ``mean``, ``low`` and ``high`` of the difference, in points; low and high hold the
         mean of 95 % of such experiments.
     """
-    by_seed = figures(runs, kind) - figures(reference, kind)
-    mean, error = by_seed.mean(), by_seed.std(ddof=1) / np.sqrt(len(by_seed))
-    reach = stats.t.ppf(0.975, len(by_seed) - 1) * error
-    return pd.DataFrame({"mean": mean, "low": mean - reach, "high": mean + reach})
+    ours, theirs = figures(runs, kind), figures(reference, kind)
+    interval = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    return pd.DataFrame({"mean": (ours - theirs).mean(), "low": interval.low, "high": interval.high})
 
 
 def table(found, kind):
