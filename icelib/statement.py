@@ -3,7 +3,7 @@
 ``python -m icelib.statement`` writes it between the two marks there, and changes nothing else.
 """
 
-from icelib import captions, cells, params, paths, tables, verdicts
+from icelib import beyond, captions, cells, params, paths, tables, verdicts
 from icelib.errors import readable_errors
 from icelib.files import read_json, write_bytes
 from icelib.methods import PAPER
@@ -46,11 +46,13 @@ def _run(scale):
 
 
 def _beyond(loaded, scale):
-    ours = [name for name in loaded.variants if name not in PAPER]
-    seeds = loaded.blocks[scale].beyond.seeds
+    found = beyond.declared(scale)
+    trained = [name for name, result in found.items() if result["runs"]]
+    ours = [name for name in trained if name not in PAPER]
+    lost = f"; {len(found) - len(trained)} more diverged" if len(found) > len(trained) else ""
     return (
-        f" Beyond the paper, {len(ours)} variants of ours and {len(loaded.variants) - len(ours)} methods of the paper were "
-        f"compared with {len(seeds)} seeds each."
+        f" Beyond the paper, {len(ours)} variants of ours and {len(trained) - len(ours)} methods of the paper were "
+        f"compared with {len(loaded.blocks[scale].beyond.seeds)} seeds each{lost}."
     )
 
 
