@@ -12,7 +12,7 @@ from tests.faults.lab import MAKE, RUNNING, end, said
 # what is killed at once, and how often: README.md tells users to signal the group
 WAYS = {"process group": 0.6, "all processes": 0.25, "dvc alone": 0.15}
 STAGES, SECONDS = 4, 12  # a kill comes up to so many stages and then up to so many seconds after the start
-PER_PASS = 12  # kills of one pass through the pipeline's 27 stages, which then may finish
+PER_PASS = 12  # kills of one pass through the pipeline, which then may finish
 ATTEMPTS = 3  # a notebook that outlives its dvc holds the run's lock: the same command is then given again
 
 
