@@ -63,7 +63,14 @@ def measure(epochs=None):
         written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code(epochs))], metadata=kernel)
         nbformat.write(written, folder / "lab/mine.ipynb")
         port = free_port()
-        command = [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={folder / 'lab'}", *lab_options(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "jupyter",
+            "lab",
+            f"--notebook-dir={folder / 'lab'}",
+            *lab_options(port, folder),
+        ]
         server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         browser = Browser(folder / "browser")
         try:

@@ -111,10 +111,10 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def lab_options(port):
-    """Options of `jupyter lab` that let a browser of this module in."""
+def lab_options(port, folder):
+    """Options of `jupyter lab` that let a browser of this module in, and keep what is open out of a user's workspace."""
     own = [f"--ServerApp.port={port}", "--IdentityProvider.token=secret", "--no-browser", "--allow-root"]
-    return [*own, "--LabApp.expose_app_in_browser=True"]
+    return [*own, f"--LabApp.workspaces_dir={folder / 'workspaces'}", "--LabApp.expose_app_in_browser=True"]
 
 
 def listens(port):

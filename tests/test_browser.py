@@ -68,7 +68,7 @@ def test_in_jupyterlab_the_toy_runs_and_a_slider_redraws_its_figure(project, bro
     """With the command of `make lab`, a port and a token of its own, and no window."""
     port = free_port()
     (line,) = [line.split() for line in (SOURCE / "Makefile").read_text().splitlines() if "\tjupyter lab" in line]
-    server = project.start(*line, *lab_options(port))
+    server = project.start(*line, *lab_options(port, tmp_path))
     try:
         until(lambda: listens(port), 120)
         run_all(browser, port, "01_toy_analysis.ipynb")
