@@ -40,9 +40,18 @@ class GaussianHead(nn.Module):
     covariance_scale : float
         L starts as ``covariance_scale * sqrt(d)`` times the identity. As squared distances add up
         over d coordinates, this keeps them independent of the network's width.
+
+    Raises
+    ------
+    ValueError
+        If `factor` is none of the head's `factors`.
     """
 
+    factors = FACTORS  # those a head can have; of one's own it may have fewer
+
     def __init__(self, features, classes, factor, mean_scale, covariance_scale):
+        if factor not in self.factors:
+            raise ValueError(f"factor = {factor!r}: {type(self).__name__} expects one of {list(self.factors)}")
         super().__init__()
         self.factor = factor
         self.means = nn.Parameter(mean_scale * torch.randn(classes, features))  # (K, d)

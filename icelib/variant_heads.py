@@ -17,21 +17,23 @@ class VolumeHead(GaussianHead):
     features, classes, mean_scale, covariance_scale
         As of `heads.GaussianHead`.
     factor : {"lower", "precision"}
-
-    Raises
-    ------
-    ValueError
-        If the factor is no triangle.
+        Without what is below the diagonal there is little shape to change.
     """
 
+    factors = ("lower", "precision")
+
     def __init__(self, features, classes, factor, mean_scale, covariance_scale):
-        if factor not in ("lower", "precision"):
-            raise ValueError(f"factor is {factor!r}; expected lower or precision where the volume is fixed")
         super().__init__(features, classes, factor, mean_scale, covariance_scale)
         self.register_buffer("volume", self.log_diagonal.detach().mean().clone())  # log det L / d, or of L⁻¹
 
     def _triangle(self):
         return self.lower.tril(-1) + torch.diag((self.log_diagonal - self.log_diagonal.mean() + self.volume).exp())
+
+    @torch.no_grad()
+    def estimate(self, z, labels):
+        """Start as `heads.GaussianHead.estimate`, and hold the volume of that L."""
+        super().estimate(z, labels)
+        self.volume.copy_(self.log_diagonal.mean())
 
 
 class SimplexHead(GaussianHead):
@@ -69,6 +71,15 @@ class SimplexHead(GaussianHead):
         del self.means
         self.register_buffer("means", means)  # (K, d)
 
+    def estimate(self, z, labels):
+        """Refuse: the means of features are no simplex.
+
+        Raises
+        ------
+        ValueError
+        """
+        raise ValueError("means on a simplex cannot be estimated from features; set gaussian_head to random")
+
 
 class RatioHead(GaussianHead):
     """Logarithm of the ratio of a class's likelihood to that of a background Gaussian.
@@ -93,3 +104,16 @@ class RatioHead(GaussianHead):
 
     def forward(self, z):
         return super().forward(z) - self.background(z) + self.offset
+
+    @torch.no_grad()
+    def estimate(self, z, labels):
+        """Start as log p(z|i) − log p(z): class i and the background are Gaussians fitted to features.
+
+        Parameters
+        ----------
+        z : Tensor, shape (N, d)
+        labels : Tensor of int64, shape (N,)
+        """
+        super().estimate(z, labels)
+        self.background.estimate(z, torch.zeros_like(labels))  # one class, so that its covariance is the total one
+        self.offset.copy_(self.background.L.diagonal().log().sum() - self.L.diagonal().log().sum())

@@ -1,7 +1,8 @@
 """Losses of ours that vary ICE; the paper has none of them. 09_beyond_ice compares them with ICE.
 
-Signature, shapes and returns are those of `icelib.losses`; d_i = −h_i ≥ 0 is the squared distance of a
-feature to the mean of class i (eq. 0.11).
+Signature, shapes and returns are those of `icelib.losses`; d_i = −h_i is the squared distance of a feature
+to the mean of class i in the metric of L (eq. 0.11), never negative. On `variant_heads.RatioHead` it is minus
+a log-ratio instead, of either sign.
 """
 
 import torch.nn.functional as F
@@ -12,8 +13,8 @@ from icelib.losses import ice, ice_id, ice_ood
 def two_weights(known_logits, labels, outlier_logits, *, weight_known, weight_outlier):
     """ICE (eq. 0.15) with a weight for each of its terms.
 
-    L_ice-id is a sum over d coordinates and L_ice-ood is not, so that one λ cannot balance them at
-    every width of the network.
+    L_ice-id grows with every squared distance, L_ice-ood falls to 0 once an outlier is a few units away:
+    which λ balances them depends on how far apart the means are, and need not be one for both.
 
     Parameters
     ----------
@@ -38,8 +39,9 @@ def two_weights(known_logits, labels, outlier_logits, *, weight_known, weight_ou
 def gradual(known_logits, labels, outlier_logits, *, weight):
     """ICE whose λ grows as classes are learned: λ exp(−L_sce), with no gradient of its own.
 
-    exp(−L_sce) is the geometric mean of the true class's probability, 1/K at the start and 1 at the
-    end, so that ICE's terms wait for cross-entropy without a schedule to be set.
+    exp(−L_sce) is the geometric mean, over the batch, of the true class's probability: about 1/K where
+    nothing is known yet, and towards 1 as the training images are learned, so that ICE's terms wait for
+    cross-entropy without a schedule to be set.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ def gradual(known_logits, labels, outlier_logits, *, weight):
     labels : Tensor of int64, shape (N,)
     outlier_logits : Tensor, shape (M, K)
     weight : float
-        λ at the end.
+        λ, reached where L_sce is 0.
 
     Returns
     -------
@@ -72,7 +74,7 @@ def margins(known_logits, labels, outlier_logits, *, weight, inner, outer):
     weight : float
         λ.
     inner, outer : float
-        Squared distances.
+        Squared distances, `inner` < `outer`.
 
     Returns
     -------
@@ -91,7 +93,7 @@ def logistic(known_logits, labels, outlier_logits, *, weight, radius):
     """Logistic losses on squared distances: λ (−log σ(r − d_y) − log σ(min_i d_i − r)).
 
     ICE's likelihood exp(h) has its bend at distance 0, where only samples on a mean count as known and
-    the outlier term diverges; σ(r − d) has it at d = r, and bounded gradients.
+    the outlier term diverges; σ(r − d) has it at d = r, and derivatives with respect to d within ±λ.
 
     Parameters
     ----------

@@ -1,8 +1,11 @@
 """Variants of ICE: values and gradients of their losses, and what their heads hold fixed."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import multivariate_normal
+from sklearn.covariance import ledoit_wolf
 
 from icelib import heads, losses, scores, variant_heads, variants
 from icelib.checks import loss_parameters
@@ -103,8 +106,40 @@ def test_the_volume_stays_what_it_was(factor):
     after = changed(head)
     torch.testing.assert_close(after.L.logdet(), before, rtol=1e-5, atol=1e-5)
     assert (after.L.diagonal() / (0.3 * 6**0.5) - 1).abs().max() > 0.1, "its shape does change"
-    with pytest.raises(ValueError, match="factor is 'diagonal'; expected lower or precision"):
+    with pytest.raises(ValueError, match=r"factor = 'diagonal': VolumeHead expects one of \['lower', 'precision'\]"):
         variant_heads.VolumeHead(6, 4, "diagonal", 0.5, 0.3)
+
+
+FEATURES = torch.randn(300, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64).relu()
+LABELS = torch.arange(300) % 4
+
+
+@pytest.mark.parametrize("factor", ["lower", "precision"])
+def test_fine_tuning_starts_a_fixed_volume_where_the_estimate_is(factor):
+    head = variant_heads.VolumeHead(6, 4, factor, 0.5, 0.3).double()
+    gaussian = heads.GaussianHead(6, 4, factor, 0.5, 0.3).double()
+    head.estimate(FEATURES, LABELS)
+    gaussian.estimate(FEATURES, LABELS)
+    close(head.L, gaussian.L)
+    close(head(FEATURES), gaussian(FEATURES))
+
+
+@pytest.mark.parametrize("factor", ["lower", "precision"])
+def test_fine_tuning_starts_the_ratio_as_the_one_of_two_densities(factor):
+    head = variant_heads.RatioHead(6, 4, factor, 0.5, 0.3).double()
+    head.estimate(FEATURES, LABELS)
+    means = torch.stack([FEATURES[LABELS == i].mean(0) for i in range(4)])
+    within, total = (
+        ledoit_wolf((FEATURES - m).numpy(), assume_centered=True)[0] for m in (means[LABELS], FEATURES.mean(0))
+    )
+    log_p = np.stack([multivariate_normal(m, within).logpdf(FEATURES) for m in means], 1)
+    background = multivariate_normal(FEATURES.mean(0), total).logpdf(FEATURES)
+    close(head(FEATURES), torch.from_numpy(log_p - background[:, None]))
+
+
+def test_fine_tuning_is_refused_on_a_simplex():
+    with pytest.raises(ValueError, match="cannot be estimated from features; set gaussian_head to random"):
+        variant_heads.SimplexHead(6, 4, "lower", 3.0, 0.3).estimate(FEATURES, LABELS)
 
 
 def test_means_on_a_simplex_are_equally_far_and_fixed():
