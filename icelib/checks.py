@@ -16,31 +16,37 @@ def loss_parameters(method):
 def check_parameters(method, values, place=None):
     """Raise ValueError unless `values` are the parameters of a method's loss and head; `place` names them."""
     place = place or f"train.{method}"
-    head = heads.parameters(METHODS[method].head)
-    expected = loss_parameters(method) + head
+    head = METHODS[method].head
+    expected = loss_parameters(method) + heads.parameters(head)
+    factors = getattr(heads.HEADS.get(head, head), "factors", heads.FACTORS)
     for key in values:
         if key not in expected:
             raise ValueError(f"{place}.{key}: no such parameter{hint(key, expected)}")
     for key in expected:
         if key not in values:
-            raise ValueError(f"{place}.{key} is missing; expected {_expected(key)}")
-        value, right = values[key], _RIGHT.get(key, lambda value: True)
-        if isinstance(value, str) != (key == "factor") or not right(value):
-            raise ValueError(f"{place}.{key} = {value!r}: expected {_expected(key)}")
+            raise ValueError(f"{place}.{key} is missing; expected {_wanted(key, factors)[0]}")
+        wanted, right = _wanted(key, factors)
+        if isinstance(values[key], str) != (key == "factor") or not right(values[key]):
+            raise ValueError(f"{place}.{key} = {values[key]!r}: expected {wanted}")
+    for smaller, larger in ORDERED if method in GIVEN else ():
+        if smaller in values and values[smaller] >= values[larger]:
+            raise ValueError(
+                f"{place}.{smaller} = {values[smaller]!r} with {larger} = {values[larger]!r}: expected {smaller} < {larger}"
+            )
 
 
-_RIGHT = {
-    "weight": lambda value: value >= 0,
-    "mean_scale": lambda value: value > 0,
-    "covariance_scale": lambda value: value > 0,
-    "factor": lambda value: value in heads.FACTORS,
-}
+ORDERED = (("margin_known", "margin_outlier"), ("inner", "outer"))  # of the losses that have them
 
 
-def _expected(key):
+def _wanted(key, factors):
+    """What is expected of a parameter's value: in words, and as a function of it."""
     if key == "factor":
-        return f"one of {list(heads.FACTORS)}"
-    return "a number" + {"weight": " ≥ 0", "mean_scale": " > 0", "covariance_scale": " > 0"}.get(key, "")
+        return f"one of {list(factors)}", lambda value: value in factors
+    if key.split("_")[0] == "weight":
+        return "a number ≥ 0", lambda value: value >= 0
+    if key in ("mean_scale", "covariance_scale", "separation"):
+        return "a number > 0", lambda value: value > 0
+    return "a number", lambda value: True
 
 
 def declare(own):
@@ -80,3 +86,13 @@ def unique(what, names):
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{what} names {name!r} twice")
+
+
+def comparable(values):
+    """Raise ValueError unless all candidates change the same keys, each to other values; return them."""
+    for change in values:
+        if list(change) != list(values[0]):
+            raise ValueError(f"values: {list(change)} beside {list(values[0])}; expected the same keys in each")
+        if values.count(change) > 1:
+            raise ValueError(f"values: {change} is listed twice")
+    return values

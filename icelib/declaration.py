@@ -20,6 +20,9 @@ def _one_of(known):
     return AfterValidator(check)
 
 
+SWEPT = "few"  # the task on which sweeps are run and variants compared
+
+
 class Group(Strict):
     """Runs of all combinations of its lists: tasks, networks and methods."""
 
@@ -119,4 +122,14 @@ class Params(Strict):
                     )
         if self.beyond and "ice" not in self.variants:
             raise ValueError(f"variants = {self.variants}: expected ice among them, with which the others are compared")
+        return self
+
+    @model_validator(mode="after")
+    def _sweeps_have_their_task(self):
+        for what, scales in (("sweeps", self.scales if self.sweeps else []), ("beyond", self.beyond)):
+            for scale in scales:
+                if SWEPT not in self.known or SWEPT not in self.blocks[scale].known:
+                    raise ValueError(
+                        f"{what} needs the task {SWEPT!r}, in known and in {scale}.known; or set {what}: []"
+                    )
         return self

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from icelib import heads, scores
-from icelib.checks import check_parameters, hint, pick_function, unique
+from icelib.checks import check_parameters, comparable, hint, pick_function, unique
 from icelib.methods import METHODS
 
 Count = Annotated[int, Field(gt=0)]
@@ -28,11 +28,15 @@ def _number_or_word(value):
 def _seed(text):
     if not text.isdecimal() or str(int(text)) != text:
         raise ValueError("expected a whole number ≥ 0 in quotes, without leading zeros")
+    if int(text) >= 2**63:
+        raise ValueError("expected a seed below 2⁶³, which torch can take")
     return text
 
 
 # of a hyper-parameter
 Value = Annotated[Any, BeforeValidator(_number_or_word)]
+# what candidates replace, one training each
+Changes = Annotated[list[dict[str, Value]], AfterValidator(comparable)]
 # in quotes, since DVC combines lists of words
 Seed = Annotated[str, AfterValidator(_seed)]
 
@@ -175,24 +179,15 @@ class Sweep(Strict):
     protocol: str
     # as train.METHOD; a copy of its own, since what is in use there is chosen from the sweep
     base: dict[str, Value]
-    # what replaces values of the base or of the protocol, one training each
-    values: Annotated[list[dict[str, Value]], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _candidates_change_the_same(self):
-        for change in self.values:
-            if list(change) != list(self.values[0]):
-                raise ValueError(
-                    f"values: {list(change)} beside {list(self.values[0])}; expected the same keys in each"
-                )
-        return self
+    # of the base or of the protocol
+    values: Annotated[Changes, Field(min_length=1)]
 
 
 class Candidates(Strict):
     """Values of a variant's loss and head that are compared before it is trained with several seeds."""
 
     base: dict[str, Value]
-    values: list[dict[str, Value]]  # what replaces values of the base; without any, the base is what is trained
+    values: Changes  # without any, the base is what is trained
 
 
 class Beyond(Strict):

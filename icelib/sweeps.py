@@ -9,10 +9,11 @@ import argparse
 from tqdm.auto import tqdm
 
 from icelib import params, paths, tasks, training
+from icelib.declaration import SWEPT
 from icelib.errors import DivergedError, readable_errors
 from icelib.files import read_json, write_json
 
-KNOWN, NETWORK = "few", "wideresnet"  # sweeps are run on one task and network
+KNOWN, NETWORK = SWEPT, "wideresnet"  # sweeps are run on one task and network
 WITHIN = 0.02  # accuracy that a choice may cost: about two standard errors on 3,000 images
 
 

@@ -204,6 +204,17 @@ SCHEDULE = ("tiny", "protocols", "scratch")
             [{"weight": 0.1}, {"mean_scale": 0.1}],
             r"values: \['mean_scale'\] beside \['weight'\]; expected the same keys in each",
         ),
+        (
+            ("tiny", "sweeps", "ice-weight", "values"),
+            [{"weight": 0.1}, {"weight": 0.2}, {"weight": 0.1}],
+            r"values: \{'weight': 0.1\} is listed twice",
+        ),
+        (
+            ("tiny", "train", "energy"),
+            {"weight": 0.1, "margin_known": -1.0, "margin_outlier": -5.0},
+            r"train.energy.margin_known = -1.0 with margin_outlier = -5.0: expected margin_known < margin_outlier",
+        ),
+        (("seeds",), [str(2**63)], r"seeds.0 = '9223372036854775808': .*expected a seed below 2⁶³"),
         (("runs", "extra"), {}, r"runs.extra: no such key"),
         (("seeds",), [], r"seeds = \[\]: .*at least 1"),
         (("tiny", "train", "ice", "weight"), float("nan"), r"tiny.train.ice.weight = nan: .*expected a finite number"),
