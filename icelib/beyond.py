@@ -113,8 +113,8 @@ def confirm(scale):
     Returns
     -------
     dict
-        The content of the result file: ``best``, as of `choose`, and ``runs``, for each of both the list
-        of `trained`.
+        The content of the result file: ``best``, as of `choose`, its ``values``, and ``runs``, for each of
+        both the list of `trained`.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def confirm(scale):
     """
     found = declared(scale)
     best = choose(found)
-    result = {"scale": scale, "best": best, "runs": {}}
+    result = {"scale": scale, "best": best, "values": found[best]["values"] if best else {}, "runs": {}}
     for name in ["ice", best] if best else []:
         seeds = [int(seed) for seed in block(scale).confirmation]
         result["runs"][name] = [trained(scale, name, seed, found[name]["values"]) for seed in seeds]

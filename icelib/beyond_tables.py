@@ -47,8 +47,11 @@ def load(scale):
     best = beyond.choose(found)
     seeds = [[run["seed"] for run in runs] for runs in confirmed.get("runs", {}).values()]
     wanted = [[int(seed) for seed in beyond.block(scale).confirmation]] * 2 if best else []
-    if confirmed.get("best", "") != best or seeds != wanted:
-        raise ValueError(f"{paths.relative(path)} is not of the variant that was found best; run `dvc repro`")
+    values = found[best]["values"] if best else {}
+    if (confirmed.get("best", ""), confirmed.get("values")) != (best, values) or seeds != wanted:
+        raise ValueError(
+            f"{paths.relative(path)} is not of the variant, values and seeds that are wanted; run `dvc repro`"
+        )
     if not found["ice"]["runs"]:
         raise ValueError(f"there is nothing to compare with, ICE diverged: {found['ice']['diverged']}")
     return {name: result["runs"] for name, result in found.items() if result["runs"]}, confirmed["runs"]
@@ -66,13 +69,18 @@ def diverged(scale):
     str
         Markdown; empty if all were trained.
     """
-    lines = []
-    for name, result in beyond.declared(scale).items():
-        if "diverged" in result:
-            lost = sum("diverged" in row for row in result["candidates"])
-            what = f"{lost} of {len(result['candidates'])} candidates diverged" if lost else "a run diverged"
-            lines.append(f"- **{label(name)}** is not in the tables: {what} ({result['diverged']}).")
-    return "\n".join(lines)
+    return "\n".join(
+        f"- **{label(name)}** is not in the tables: {what_diverged(result)}."
+        for name, result in beyond.declared(scale).items()
+        if "diverged" in result
+    )
+
+
+def what_diverged(result):
+    """Say of a result file with ``diverged`` whether candidates or a run did, with the message: a str."""
+    lost = sum("diverged" in row for row in result["candidates"])
+    what = f"{lost} of {len(result['candidates'])} candidates diverged" if lost else "a run diverged"
+    return f"{what} ({result['diverged']})"
 
 
 def figures(runs, kind):

@@ -71,7 +71,7 @@ def trace_cell(name, words):
         trail.follow_sweep(trace, cell.scale, cell.sweep, cell.candidate)
         return trace
     if name == "beyond":
-        cell = lookup.find(variant_trail.cells(), variant_trail.KEYS, words)
+        cell = variant_trail.find(words)
         trace.lines.append("beyond: " + ", ".join(f"{key} {cell[key]}" for key in variant_trail.KEYS))
         trace.tell("ours", f"{cell.ours} %, mean over seeds {cell.seeds}")
         variant_trail.follow(trace, cell)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from icelib import beyond_tables, params, paths
+from icelib import beyond_tables, lookup, params, paths
 from icelib.files import read_json
 
 KEYS = ("scale", "part", "variant", "images", "metric")  # as `lookup.KEYS`
@@ -25,6 +25,26 @@ def cells():
     if not tables:
         raise ValueError("beyond in params.yaml is empty: nothing is compared")
     return pd.concat(tables, ignore_index=True)
+
+
+def find(words):
+    """Find the one figure that has all of some words among its keys, as `lookup.find` does.
+
+    Raises
+    ------
+    ValueError
+        As `cells` and `lookup.find`, or if the variant diverged, so that it has no figure.
+    """
+    loaded, wanted = params.load(), {lookup.simplified(word.removeprefix("variant=")) for word in words}
+    for scale in loaded.beyond:
+        for name in loaded.variants:
+            path = paths.beyond(scale, name)
+            if lookup.simplified(name) in wanted and path.exists() and "diverged" in (result := read_json(path)):
+                raise ValueError(
+                    f"{name} has no figures at {scale} scale: {beyond_tables.what_diverged(result)}; "
+                    f"see {paths.relative(path)}"
+                )
+    return lookup.find(cells(), KEYS, words)
 
 
 def follow(trace, cell):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from icelib import beyond, beyond_figures, beyond_tables, engine, errors, params, paths, training
+from icelib import beyond, beyond_figures, beyond_tables, engine, errors, params, paths, training, variant_trail
 from icelib.methods import METHODS
 
 
@@ -136,6 +136,8 @@ def test_a_variant_that_diverges_is_told_and_cannot_be_chosen(inside, monkeypatc
     told = beyond_tables.diverged("tiny")
     what = "2 of 2 candidates" if when == "candidates" else "a run"
     assert f"{what} diverged (loss is not finite)" in told
+    with pytest.raises(ValueError, match=rf"two_weights has no figures at tiny scale: {what} diverged \(loss is not"):
+        variant_trail.find(["validation", "two_weights"])
     beyond_tables.values("tiny")
     beyond_tables.write("tiny", search, further)
     assert told in (paths.FIGURES / "beyond-tiny.md").read_text()
@@ -162,10 +164,29 @@ def test_stale_results_are_refused(inside):
 def test_a_confirmation_of_another_variant_is_refused(inside):
     found = {name: beyond.search("tiny", name) for name in ("ice", "two_weights")}
     other = None if beyond.choose(found) else "two_weights"
+    refused = r"results/confirmation/tiny.json is not of the variant, values and seeds that are wanted"
     paths.confirmation("tiny").parent.mkdir(parents=True)
-    paths.confirmation("tiny").write_text(json.dumps({"scale": "tiny", "best": other, "runs": {}}))
-    with pytest.raises(ValueError, match=r"results/confirmation/tiny.json is not of the variant that was found best"):
+    paths.confirmation("tiny").write_text(json.dumps({"scale": "tiny", "best": other, "values": {}, "runs": {}}))
+    with pytest.raises(ValueError, match=refused):
         beyond_tables.load("tiny")
+
+
+def test_a_confirmation_with_other_values_is_refused(inside, monkeypatch):
+    found = {name: beyond.search("tiny", name) for name in ("ice", "two_weights")}
+    monkeypatch.setattr(beyond, "choose", lambda found: "two_weights")
+    confirmed = beyond.confirm("tiny")
+    assert confirmed["values"] == found["two_weights"]["values"] and beyond_tables.load("tiny")[1] == confirmed["runs"]
+    confirmed["values"]["weight_known"] += 0.1
+    paths.confirmation("tiny").write_text(json.dumps(confirmed))
+    with pytest.raises(ValueError, match=r"results/confirmation/tiny.json is not of the variant, values and seeds"):
+        beyond_tables.load("tiny")
+
+
+HEAD = {"factor": "lower", "mean_scale": 0.5, "covariance_scale": 0.1}
+
+
+def candidate(values, name, **base):
+    values["tiny"]["beyond"]["candidates"][name] = {"base": base, "values": []}
 
 
 @pytest.mark.parametrize(
@@ -174,6 +195,10 @@ def test_a_confirmation_of_another_variant_is_refused(inside):
         (lambda v: v.update(beyond=["paper"]), r"beyond names 'paper', which is not in scales: \['tiny'\]"),
         (lambda v: v.update(variants=["two_weights"]), r"variants = \['two_weights'\]: expected ice among them"),
         (lambda v: v.update(variants=["ice", "volume"]), r"variants names 'volume', unknown to tiny.beyond.candidates"),
+        (
+            lambda v: (v.update(known=[]), [group.update(known=[]) for group in v["runs"].values()]),
+            r"sweeps needs the task 'few', in known and in tiny.known; or set sweeps: \[\]",
+        ),
         (lambda v: v["tiny"].pop("beyond"), r"tiny.beyond is missing; expected seeds, confirmation and candidates"),
         (lambda v: v["tiny"]["beyond"].update(seeds=["0"]), r"tiny.beyond.seeds = \['0'\]: .*at least 2"),
         (lambda v: v["tiny"]["beyond"].update(confirmation=["1", "2"]), r"seeds and confirmation names '1' twice"),
@@ -184,6 +209,26 @@ def test_a_confirmation_of_another_variant_is_refused(inside):
         (
             lambda v: v["tiny"]["beyond"]["candidates"]["ice"]["base"].update(wieght=1.0),
             r"candidates.ice.wieght: no such parameter \(did you mean 'weight'\?\)",
+        ),
+        (
+            lambda v: v["tiny"]["beyond"]["candidates"]["two_weights"]["values"][0].update(weight_outlier=-1.0),
+            r"candidates.two_weights.weight_outlier = -1.0: expected a number ≥ 0",
+        ),
+        (
+            lambda v: v["tiny"]["beyond"]["candidates"]["two_weights"]["values"].append({"weight_outlier": 0.5}),
+            r"candidates.two_weights.values = .*\['weight_outlier'\] beside \['weight_known', 'weight_outlier'\]",
+        ),
+        (
+            lambda v: candidate(v, "volume", weight=0.1, factor="diagonal", mean_scale=0.5, covariance_scale=0.1),
+            r"candidates.volume.factor = 'diagonal': expected one of \['lower', 'precision'\]",
+        ),
+        (
+            lambda v: candidate(v, "simplex", weight=0.1, factor="lower", separation=0.0, covariance_scale=0.1),
+            r"candidates.simplex.separation = 0.0: expected a number > 0",
+        ),
+        (
+            lambda v: candidate(v, "margins", **(HEAD | {"weight": 0.1, "inner": 8.0, "outer": 8.0})),
+            r"candidates.margins.inner = 8.0 with outer = 8.0: expected inner < outer",
         ),
     ],
 )
