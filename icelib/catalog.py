@@ -31,7 +31,7 @@ class DataSet(NamedTuple):
     images : dict of str to int
         How many images each split has, for published sets.
     sha256 : dict of str to str
-        Of the decoded images of each split, for published sets.
+        Of the decoded images of each split, for published sets that were fetched here.
     """
 
     title: str

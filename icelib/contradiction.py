@@ -15,7 +15,7 @@ def gradients(loss, known_logits, labels, outlier_logits, **parameters):
     Parameters
     ----------
     loss : callable
-        One of `icelib.losses`.
+        As in `icelib.losses`, with auxiliary terms.
     known_logits : Tensor, shape (N, K)
     labels : Tensor of int64, shape (N,)
     outlier_logits : Tensor, shape (M, K)
@@ -24,7 +24,7 @@ def gradients(loss, known_logits, labels, outlier_logits, **parameters):
 
     Returns
     -------
-    cross_entropy, auxiliary : tuple of Tensor, shapes (N, K) and (M, K)
+    cross_entropy, auxiliary : list of Tensor, shapes (N, K) and (M, K)
         On known samples and on outliers; zero where a term does not see a logit.
     """
     logits = [known_logits.detach().requires_grad_(), outlier_logits.detach().requires_grad_()]
@@ -80,7 +80,7 @@ def cosine(a, b):
 
 
 def measure(model, method, parameters, data, batch, steps, seed=0):
-    """Measure contradiction on training batches, in the forward pass of a training step.
+    """Measure contradiction on training batches, in the forward pass of a training step but in float32.
 
     Known images and outliers go through the network together in training mode. Three cosines
     between the gradients of cross-entropy and of the auxiliary terms, from the head downwards:
@@ -97,12 +97,13 @@ def measure(model, method, parameters, data, batch, steps, seed=0):
     model : Classifier
         Its batch statistics are changed, its weights are not.
     method : methods.Method
+        One that trains on outliers.
     parameters : dict of str to float
         Of the method's loss.
     data : dict of str to Tensor
         The training part of a task.
     batch : (int, int)
-        Known images and outliers in a batch.
+        Known images, or as many as there are, and outliers in a batch.
     steps : int
         Number of batches.
     seed : int

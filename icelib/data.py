@@ -32,9 +32,10 @@ def prepare(name, own=None):
     Raises
     ------
     SourceError
-        If no source can be used, or the decoded images are not the published ones.
+        If no source can be used, or archives cannot be decoded or hold other images than published.
     ValueError
-        If the name is unknown or a user's file is not of the form above.
+        If the name is unknown, a user's set has that of a published one, or a user's file is not of
+        the form above.
     """
     folder = paths.DATASETS / name
     if own is not None:
@@ -117,7 +118,13 @@ def load(name, split=None):
 
 
 def about(name):
-    """Return the counts, hashes, source and classes of a prepared data set."""
+    """Return the content of a prepared data set's ``about.json``: a dict.
+
+    Raises
+    ------
+    ValueError
+        If the set is not prepared, or the file is not readable.
+    """
     path = paths.DATASETS / name / "about.json"
     if not path.exists():
         raise ValueError(

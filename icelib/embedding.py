@@ -166,7 +166,7 @@ def known_neighbours(known, outlier):
 def numbers(found):
     """Measure Features: dict of str to float, three for below a panel, the error of one, three for what the paper says.
 
-    Silhouette: Rousseeuw, 1987. The other measures are ours.
+    Silhouette: Rousseeuw, 1987. The other measures are ours. ValueError as of `Features.check` and `known_neighbours`.
     """
     known, labels, outlier, *_ = found.check()
     share, error = known_neighbours(known, outlier)

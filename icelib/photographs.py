@@ -1,4 +1,8 @@
-"""Published archives of image files: read from tar and zip, resized to 32×32, never extracted to disk."""
+"""Published archives of image files: read from tar and zip, made 32×32, never extracted to disk.
+
+Readers take and return what those of `icelib.readers` do. They raise ValueError if an archive holds no
+images, or one that is larger than `FILE_LIMIT` or cannot be decoded.
+"""
 
 import io
 import tarfile
@@ -14,7 +18,7 @@ FILE_LIMIT = 64 << 20  # bytes of one image file; published ones have a few mega
 
 
 def shrink(image):
-    """Resize the shorter side to 32 (bilinear, antialiased) and crop the centre, as torchvision does."""
+    """Resize an image's shorter side to 32 (bilinear, antialiased) and crop the centre, as torchvision does."""
     width, height = image.size
     short = min(width, height)
     image = image.resize((32 * width // short, 32 * height // short), Image.Resampling.BILINEAR)
@@ -22,7 +26,7 @@ def shrink(image):
 
 
 def centre(image):
-    """Crop the centre, 32×32."""
+    """Crop the centre of an image, 32×32; raise ValueError if it is smaller than that."""
     width, height = image.size
     if min(width, height) < 32:
         raise ValueError(f"an image has {width}×{height} pixels, expected at least 32×32")
@@ -31,9 +35,10 @@ def centre(image):
 
 
 def decode(file, fit):
-    """Decode an image file to an array (32, 32, 3); `fit` is `shrink` or `centre`.
+    """Decode an image file (path or open) to an array (32, 32, 3) uint8; `fit` is `shrink` or `centre`.
 
-    Pillow refuses images of absurd size (`Image.DecompressionBombError`).
+    Pillow refuses images of absurd size (`Image.DecompressionBombError`), and raises a dozen kinds of
+    errors for damaged files.
     """
     with Image.open(file) as image:
         return np.asarray(fit(image.convert("RGB")))

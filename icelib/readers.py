@@ -1,7 +1,8 @@
 """Readers of published archives of arrays: each turns them into ``{split: (images, labels)}``.
 
-Images are uint8 (N, 32, 32, 3), labels (N,). A reader takes one ``(path, source)`` for each archive;
-those of image files are in `icelib.photographs`.
+Images are uint8 (N, 32, 32, 3), labels (N,) or None. A reader takes one ``(path, source)`` for each
+archive; those of image files are in `icelib.photographs`. At an archive of another form a reader raises
+ValueError or an error of the decoder's own; `data.prepare` makes a SourceError of each.
 """
 
 import gzip

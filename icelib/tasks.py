@@ -2,7 +2,7 @@
 
 ``python -m icelib.tasks SCALE KNOWN`` writes ``data/tasks/SCALE/KNOWN/{train,validation,test}``
 as safetensors files, so that a run depends on just the images it uses: a new test set changes
-no training file. Images are uint8 (N, 3, 32, 32), labels int64 (N,).
+no training file, unless auxiliary images are among its own. Images are uint8 (N, 3, 32, 32), labels int64 (N,).
 
 ================  ===============================================================
 file              tensors
@@ -53,19 +53,25 @@ def divide(task):
 
     Auxiliary images that equal a test image byte for byte are dropped and counted. The held-out
     images for validation are the same share of the known and of the auxiliary training images;
-    ``jigsaw`` are the known validation images with their 4×4 tiles of 8 pixels shuffled: outliers
+    ``jigsaw`` are the known validation images with their 4×4 tiles of 8×8 pixels shuffled: outliers
     of a kind that no method is trained on.
 
     Parameters
     ----------
-    task : params.Task
+    task : schema.Task
 
     Returns
     -------
     parts : dict of str to dict of str to ndarray
-        Images (N, 32, 32, 3) and labels of each part.
+        Images (N, 32, 32, 3) uint8 and labels (N,) of each part.
     about : dict
-        Titles, counts of images used and dropped.
+        Title, names of the classes, counts of images used and dropped, and sources of the data sets.
+
+    Raises
+    ------
+    ValueError
+        If a data set is not prepared or damaged, lacks labels, a class or images that the task
+        asks for, or if no image would be left to validate on.
     """
     images, labels = _select(task.known.train)
     test_images, test_labels = _select(task.known.test)
@@ -176,7 +182,17 @@ def _planes(x):
 
 
 def make(scale, known):
-    """Divide the data sets of a task and write its files, and its counts to ``results/data``."""
+    """Divide the data sets of a task; write its files, and what `divide` tells of it to ``results/data``.
+
+    Parameters
+    ----------
+    scale, known : str
+
+    Raises
+    ------
+    ValueError
+        If there is no such task, or as `divide`.
+    """
     parts, about = divide(params.task(scale, known))
     for part, arrays in parts.items():
         images = {name: torch.from_numpy(_planes(x)) for name, x in arrays.items()}

@@ -83,12 +83,12 @@ def _digest_of_text(value):
 
 
 def read_about(path):
-    """Read what `load` returns beside the tensors, without these: nothing but the header is read.
+    """Read the ``about`` that `load` returns beside the tensors: nothing but the header is read.
 
     Raises
     ------
     ValueError
-        If the file is missing or not of this project; names it.
+        If the file is missing or not of this project, or its header is damaged; names it.
     """
     with _opened(path) as (_, metadata):
         about = metadata["about"]

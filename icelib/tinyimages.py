@@ -18,7 +18,7 @@ SEED = 80
 
 
 def draw(path, count, excluded=None):
-    """Draw images without repetition, always the same ones for the same file and count.
+    """Draw images without repetition, always the same ones for the same file, count and exclusion.
 
     Parameters
     ----------
@@ -62,7 +62,21 @@ def _numbers(path, total):
 
 
 def make(source, destination, images, exclude):
-    """Draw so many images of `source`, see `draw`, and write them as an ``.npz`` for ``own_datasets``."""
+    """Draw so many images of `source` and write them as an ``.npz`` for ``own_datasets``.
+
+    Parameters
+    ----------
+    source, images, exclude
+        `path`, `count` and `excluded` of `draw`.
+    destination : path-like
+
+    Raises
+    ------
+    ValueError
+        As `draw`.
+    OSError
+        With the name of `destination`, if it cannot be written.
+    """
     with replacing(destination) as temporary:
         np.savez(temporary, images=np.ascontiguousarray(draw(source, images, exclude)))
     print(f"{destination}: {images:,} images of {source}")

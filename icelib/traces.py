@@ -2,10 +2,12 @@
 
 ``python -m icelib.traces RUN…`` (the parts of a run's name) writes for the epochs that were kept
 
-- ``results/traces/SCALE/RUN.json``: at each epoch the measures of `icelib.contradiction` and
-  `icelib.mixing`; of the trained network how score and fitted likelihood order samples;
+- ``results/traces/SCALE/RUN.json``: at each of them `mixing.overlap` and `mixing.centrality` of known
+  test images with the nearest outliers and with the auxiliary ones of validation, and of methods that
+  train on outliers `contradiction.measure` on training batches; at the last epoch alone
+  `mixing.opposite_order` of the largest logit and a fitted likelihood, for each test set of outliers;
 - ``results/logits/SCALE/RUN.safetensors``: ``EPOCH/SET`` (M, K) float32, of the known test images
-  and the nearest outliers at each epoch; of all test sets, and as ``validation/SET`` of all
+  and the nearest outliers at each of them; of all test sets, and as ``validation/SET`` of all
   validation sets, at the last. ``labels`` and ``validation/labels``: those of the known images.
 """
 
@@ -21,11 +23,11 @@ BATCHES = 16  # on which gradients are compared, at each epoch
 
 
 def nearest_set(task):
-    """Name of the outliers that are hardest to tell from a task's known set.
+    """Name of the outlier set that is taken as the nearest to a task's known set; nothing is measured.
 
     Parameters
     ----------
-    task : params.Task
+    task : schema.Task
 
     Returns
     -------
@@ -42,6 +44,11 @@ def trace(run):
     Parameters
     ----------
     run : params.Run
+
+    Raises
+    ------
+    ValueError
+        If images or weights are missing or damaged, or the weights were made with other parameters.
     """
     device = hardware.device()
     parts = {part: tasks.load(run.scale, run.known, part)[0] for part in ("train", "validation", "test")}
