@@ -67,6 +67,7 @@ def accelerated(model, kind, images, precision):
     Parameters
     ----------
     model : Classifier
+        Or what `team.Team.spread` makes of one.
     kind : {"none", "compile", "graphs"}
     images : Tensor of float32, shape (N, 3, 32, 32)
         Network input like that of a step.

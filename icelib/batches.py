@@ -74,7 +74,7 @@ class Images:
         return _order(len(self), steps, batch, generator)
 
     def augmented(self, index, generator):
-        """Crop at random from the padded images and mirror half of them.
+        """Crop at random from the padded images and mirror each with probability ½.
 
         Parameters
         ----------

@@ -21,7 +21,8 @@ def load(run, device="cpu", epoch=None):
     model : Classifier
         In evaluation mode.
     about : dict
-        ``run``, ``classes`` and ``environment`` of the training.
+        ``run``, ``classes``, ``environment``, ``data``, ``parent`` and ``code`` of the training, and
+        ``sha256`` of the weights.
 
     Raises
     ------

@@ -44,8 +44,10 @@ def launch(run, keep, devices):
     ------
     ValueError
         If batches cannot be divided or there are too few GPUs.
+    DivergedError, StoppedError, BusyError, ValueError, OSError
+        If the first error of a process was one of these; StoppedError also if this one gets SIGTERM before.
     RuntimeError
-        If a process failed otherwise than `training.train` does; names the log.
+        If a process failed otherwise; names the log.
     """
     _check(run, devices)
     threads = max(1, torch.get_num_threads() // devices)
@@ -124,7 +126,7 @@ def _stopped(run):
 
 
 def work(folder):
-    """Be one of the processes, and write what came of it."""
+    """Be one of the processes, and write what came of it to `folder` (pathlib.Path); errors are raised again."""
     from icelib import training
     from icelib.team import Team
 

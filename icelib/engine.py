@@ -20,8 +20,8 @@ CHECK_EVERY = 25  # steps between looks at the losses on a CPU; a GPU would have
 class Engine:
     """A network, its optimiser and its data, advanced one epoch at a time.
 
-    Every random choice of an epoch follows from the seed and the epoch's number alone, so that
-    an interrupted run needs no state of random generators.
+    Every random choice of an epoch follows from the seed and the epoch's number alone (dropout's also
+    from that of the process), so that an interrupted run needs no state of random generators.
 
     Parameters
     ----------
@@ -37,6 +37,11 @@ class Engine:
         How to compute the network, see `acceleration.choose`.
     team : Team
         The processes that train it together; each draws the same batches and takes its share.
+
+    Raises
+    ------
+    ValueError
+        As `models.build`.
     """
 
     def __init__(self, run, data, classes, device, parent=None, wish="auto", team=ALONE):
@@ -92,14 +97,14 @@ class Engine:
         )
 
     def epoch(self, number):
-        """Train for one epoch (numbered from 0); return the mean of each loss term over the team.
+        """Train for one epoch (numbered from 0); return the mean of each loss term, by name, over steps and team.
 
-        On a GPU the host waits for the device at the end of the epoch only.
+        A process alone waits for its GPU only at the end of the epoch, and at its start if images are streamed.
 
         Raises
         ------
         DivergedError
-            At a loss that is not finite.
+            At a loss that is not finite, when it is next looked for: see `CHECK_EVERY`.
         StoppedError
             After the step at which `stop` was called in any process of the team.
         """
@@ -136,8 +141,9 @@ class Engine:
     def step(self, index, outlier_index, learning_rate, generator):
         """Take one step of the optimiser; return the detached loss terms of this process's share.
 
-        Shares are of equal size, so the mean of their means, and of its gradients, is that of the
-        whole batch. Gradients are clipped after they were averaged.
+        Shares are of equal size, so for a loss that is a mean over samples, the mean of their losses and
+        gradients is that of the whole batch. Gradients are clipped after they were averaged.
+        `index` and `outlier_index` (None without outliers) are rows of what the images' `order` returned.
         """
         self.model.train()
         self.optimizer.zero_grad()
@@ -172,7 +178,7 @@ class Engine:
         return means
 
     def state(self):
-        """Tensors from which training can go on: weights and momenta."""
+        """Tensors by name from which training can go on: weights and momenta."""
         momenta = {
             f"momentum.{name}": self.optimizer.state[parameter]["momentum_buffer"]
             for name, parameter in self.model.named_parameters()
@@ -196,7 +202,7 @@ def learning_rate_factor(schedule, progress):
 
     Parameters
     ----------
-    schedule : params.Schedule
+    schedule : schema.Schedule
     progress : float
         Share of all steps that are done, in 0…1.
 

@@ -1,8 +1,9 @@
 """Code as text, with what it uses: what a method's training depends on, and what a user tried out.
 
 ``python -m icelib.excerpts SCALE`` writes ``notebooks/code/methods/SCALE/METHOD.py`` for each method: its
-loss and score with what these use of their modules, without comments and docstrings. Stages depend on
-these in place of the modules, so that a new loss or score makes no other method train again.
+loss and score with what these use of their modules, without comments and docstrings; also what sweeps
+and a user's scores depend on, see `write`. Stages depend on these in place of the modules, so that a new
+loss or score makes no other method train again.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def _parts(function):
 
 
 def _part(thing):
-    """The module of a function or class without the public functions and classes that it does not use."""
+    """The module of a function or class without the functions and classes that it does not use."""
     tree = ast.parse(inspect.getsource(inspect.getmodule(thing)))
     kinds = ast.FunctionDef | ast.ClassDef
     defined = {node.name: node for node in tree.body if isinstance(node, kinds)}
@@ -120,7 +121,13 @@ def _is_installed(value):
 
 
 def write(scale):
-    """Write the excerpts of all methods, of a scale's sweeps by their methods, and of a user's scores there."""
+    """Write the excerpts of all methods, of a scale's sweeps by their methods, and of a user's scores there.
+
+    Raises
+    ------
+    ValueError
+        If params.yaml has no such scale.
+    """
     block = params.pick(params.load().blocks, scale, "scale")
     content = {name: method(name) for name in METHODS}
     content |= {f"sweep-{name}": method(sweep.method) for name, sweep in block.sweeps.items()}

@@ -14,6 +14,16 @@ def choose_precision(wish, device):
     """Return the backbone's number type: what is wished, or bfloat16 where the hardware computes in it.
 
     The choice depends on what the device can do, never on a timing, so that it is reproducible.
+
+    Parameters
+    ----------
+    wish : {"auto", "float32", "bfloat16"}
+    device : torch.device
+
+    Returns
+    -------
+    torch.dtype
+        With ``auto`` float32 where the hardware does not.
     """
     if wish != "auto":
         return getattr(torch, wish)
@@ -37,7 +47,19 @@ def configure(device):
 
 
 def describe(device, precision):
-    """Return what besides the configuration may change the last digits of a result."""
+    """Return what besides the configuration may change the last digits of a result.
+
+    Parameters
+    ----------
+    device : torch.device
+    precision : torch.dtype
+        Of the backbone.
+
+    Returns
+    -------
+    dict
+        ``device`` (its name), ``threads`` (how many), ``precision``, and versions of ``torch`` and ``python``.
+    """
     processor = f"{platform.machine()} CPU, {torch.backends.cpu.get_cpu_capability()}"
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,

@@ -13,11 +13,12 @@ class Method(NamedTuple):
     Attributes
     ----------
     loss : callable
-        One of `icelib.losses`: ``loss(known_logits, labels, outlier_logits, **parameters)``.
+        ``loss(known_logits, labels, outlier_logits, **parameters)``, of `icelib.losses`,
+        `icelib.variants` or a notebook.
     head : str or type
         Top layer: a key of `heads.HEADS`, or a class, see `heads.parameters`.
     score : callable
-        One of `icelib.scores`: logits to one value per sample, higher for known samples.
+        Logits to one value per sample, higher for known samples, of `icelib.scores` or a notebook.
     outliers : bool
         Whether the method trains on auxiliary outliers.
     title : str

@@ -1,4 +1,4 @@
-"""Networks: a backbone Z(x), and on it one of `icelib.heads`."""
+"""Networks: a backbone Z(x), and on it a head of `icelib.heads` or another with their signature."""
 
 import functools
 
@@ -50,7 +50,7 @@ class WideResNet(nn.Module):
     Raises
     ------
     ValueError
-        If `depth` is not 6n + 4.
+        If `depth` is not 6n + 4, n ≥ 1.
 
     Notes
     -----
@@ -123,7 +123,7 @@ class DenseNet(nn.Module):
     Raises
     ------
     ValueError
-        If `depth` is not 3n + 4.
+        If `depth` is not 3n + 4, n ≥ 1.
 
     Notes
     -----
@@ -203,13 +203,21 @@ def build(network, shape, head, classes, head_parameters):
     Returns
     -------
     Classifier
+
+    Raises
+    ------
+    ValueError
+        If the backbone cannot have such a depth, or the head such parameters or so many classes.
     """
     backbone = BACKBONES[network](**shape)
     return Classifier(backbone, HEADS.get(head, head)(backbone.features, classes, **head_parameters))
 
 
 def normalize(images):
-    """Turn uint8 images into network input: (N, 3, 32, 32) in 0…255 → float32, mean 0, deviation 1."""
+    """Turn uint8 images into network input: (N, 3, 32, 32) in 0…255 → float32.
+
+    Channels of CIFAR-10's training images then have mean 0 and deviation 1, whatever the known set is.
+    """
     mean, std = _statistics(images.device)
     return images.float().div_(255).sub_(mean).div_(std)
 

@@ -1,7 +1,8 @@
 """Post-hoc detectors on a trained network, as pytorch-ood has them.
 
 They read logits, features or gradients of a network whose weights stay as they are. ODIN's
-parameters are in params.yaml; all others are pytorch-ood's, which follow the detectors' papers.
+parameters are in params.yaml and ViM's subspace has half the dimensions of the features; all
+others are pytorch-ood's, which follow the detectors' papers.
 A network with the Gaussian head enters with its logits h; where a detector needs weights of a
 linear layer (ViM), with those of `heads.GaussianHead.linear`.
 """

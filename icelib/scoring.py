@@ -2,7 +2,8 @@
 
 ``python -m icelib.scoring RUN…`` (the parts of a run's name) writes one safetensors file with
 ``labels`` and ``predicted`` (N,) of the known test images and, for every detector and image set,
-``DETECTOR/SET`` (M,) float64, higher for known images; the known set is called ``known``.
+``DETECTOR/SET`` (M,) float64, higher for known images; the known set is called ``known``. A score of
+the user's own has the number type that its function returns.
 """
 
 from icelib import batches, checkpoints, hardware, params, paths, posthoc, tasks, tensors, versions
@@ -18,11 +19,17 @@ def score(run):
     """Score all test images of a run's task and write its score file.
 
     The score of a network that was trained with outliers is named after its method. The plain
-    network and ICE's are scored by `icelib.posthoc` as well.
+    network and ICE's are scored by `icelib.posthoc` and the user's own scores as well.
 
     Parameters
     ----------
     run : params.Run
+
+    Raises
+    ------
+    ValueError
+        If images or weights are missing or damaged, the weights were made with other parameters,
+        or a score of the user's own has the name of a detector.
     """
     device = hardware.device()
     model, about = checkpoints.load(run, device)

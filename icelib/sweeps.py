@@ -32,7 +32,8 @@ def candidates(scale, name):
     Raises
     ------
     ValueError
-        If there is no such sweep or one of its values is none of the method's or schedule's.
+        If there is no such scale or sweep, or one of its values is not allowed or none of the
+        method's or schedule's.
     """
     loaded = params.load()
     sweep = params.pick(params.pick(loaded.blocks, scale, "scale").sweeps, name, f"{scale}.sweeps")
@@ -55,7 +56,15 @@ def run(scale, name):
     dict
         The content of the result file: title, method and, for each candidate, ``change``, and its
         accuracy, AUROC and FPR95 (outlier-positive) on both kinds of validation outliers, all as
-        shares, the mean weighted loss terms of the last epoch, and whether `choose` takes it.
+        shares, the mean weighted loss terms of the last epoch, and whether `choose` takes it; in
+        place of its figures ``diverged``, a message, where it did.
+
+    Raises
+    ------
+    ValueError
+        As `candidates`, `choose` and `training.train`.
+    StoppedError, BusyError, OSError, RuntimeError
+        As `training.train`.
     """
     found = candidates(scale, name)
     rows = [{"change": change} | trial(candidate) for change, candidate in tqdm(found, desc=name, leave=False)]
@@ -73,7 +82,7 @@ def run(scale, name):
 
 
 def trial(candidate):
-    """Train a run without keeping it; return the validation figures of its last epoch."""
+    """Train a run without keeping it; return its last epoch's `figures`, or ``diverged``, the message, if it did."""
     try:
         last = training.train(candidate, keep=False)[-1]
     except DivergedError as error:
@@ -124,7 +133,7 @@ def mean_auroc(row):
 
 
 def load(scale, name):
-    """Read the result file of a sweep.
+    """Read the result file of a sweep: the dict that `run` returned.
 
     Raises
     ------

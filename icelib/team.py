@@ -1,7 +1,8 @@
 """The processes that train one network together, one on each device.
 
 Each takes an equal share of every batch. Means over shares are averaged, and batch normalisation
-sees the whole batch, so that a team takes the steps that one process would, to rounding.
+sees the whole batch, so that a team takes the steps that one process would, to rounding and to what
+dropout draws, where the loss is a mean over samples.
 """
 
 import torch
@@ -28,6 +29,7 @@ class Team:
 
     @property
     def leads(self):
+        """Whether this process is the first one, which alone writes and shows progress."""
         return self.rank == 0
 
     @property
@@ -36,7 +38,7 @@ class Team:
         return self.rank, self.size
 
     def spread(self, model, device):
-        """Return a module that computes `model` and averages its gradients over the team.
+        """Return a module that computes `model` and averages its gradients over the team: alone, `model` itself.
 
         Parameters
         ----------

@@ -24,9 +24,9 @@ def train(run, keep=True, watch=lambda history: None):
     """Train one run to its end, going on from its last finished epoch if it was interrupted.
 
     The final weights and those after ``run.schedule.kept_epochs`` go to ``checkpoints/``, the
-    history to ``results/history/``. On a CPU the weights are the same, bit for bit, whether or
-    not the run was interrupted. It takes as many processes as params.yaml has ``devices``; a run of
-    `icelib.own` takes one, since its functions live in this one.
+    history to ``results/history/``, both below `paths.home`. On a CPU the weights are the same, bit
+    for bit, whether or not the run was interrupted. If params.yaml has several ``devices``, as many processes
+    train and this one waits; an `own_runs.OwnRun` is trained here alone, where a notebook's functions live.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ def train(run, keep=True, watch=lambda history: None):
         kept, since the files of the declared run have the same names; its history stays in
         ``.resume/``, so that the same trial takes no time again.
     watch : callable
-        Called with the history after each epoch, if there is one process.
+        Called with the history after each epoch, if the run is trained in this process.
 
     Returns
     -------
     list of dict
         One entry for each epoch: learning rate at its end, mean of each loss term, accuracy on
-        the known validation images, detection metrics and quantiles of the score on the
-        validation outliers, seconds and images per second.
+        the known validation images, detection metrics on each kind of validation outliers, quantiles
+        of the score on these and on known images, seconds and images per second of the training.
 
     Raises
     ------
@@ -52,16 +52,19 @@ def train(run, keep=True, watch=lambda history: None):
     StoppedError
         After the step at hand, if the process gets SIGTERM; at most one epoch is lost.
     ValueError
-        If data are missing or damaged.
+        If data or weights to start from are missing or damaged, params.yaml or the network's depth is wrong,
+        ``devices`` are not as when the run was begun or fit no batches or GPUs, or a score is not finite.
     BusyError
         If another process is at work on the same run.
+    OSError, RuntimeError
+        If a file cannot be written; if one of several processes fails otherwise.
     """
     devices = 1 if run.own else params.load().devices
     return lead(run, keep, ALONE, watch) if devices == 1 else distributed.launch(run, keep, devices)
 
 
 def lead(run, keep, team, watch=lambda history: None):
-    """Train a run as the process that holds its lock, validates and writes; see `train`."""
+    """Train a run as the process that holds its lock, validates and writes; return and raise as `train` does."""
     with _alone(run):
         validation, held_out = tasks.load(run.scale, run.known, "validation")
         engine, task, parent = _engine(run, team)
@@ -117,7 +120,7 @@ def lead(run, keep, team, watch=lambda history: None):
 
 
 def follow(run, team):
-    """Take the same steps as the process that leads, and write nothing."""
+    """Take the same steps as the process that leads, and write nothing; raise as `train` does."""
     engine, _, _ = _engine(run, team)
     done = team.told(None)
     if 0 < done < run.schedule.epochs:
@@ -141,8 +144,13 @@ def validate(model, run, data, precision):
     Returns
     -------
     dict
-        ``accuracy``; for each kind of outlier the `metrics.NAMES`; for known images and each kind
-        of outlier the `QUANTILES` of the method's score (for ICE, exp of them is the confidence).
+        ``accuracy``; ``validation``: for each kind of outlier the `metrics.NAMES`; ``score_quantiles``: for these
+        and known images the `QUANTILES` of the method's score (for ICE, exp of them is the confidence).
+
+    Raises
+    ------
+    ValueError
+        If a score is not finite.
     """
     score = METHODS[run.method].score
     logits = {name: batches.predict(model, images, precision) for name, images in data.items() if name != "labels"}
@@ -158,7 +166,7 @@ def validate(model, run, data, precision):
 
 
 def code_digest():
-    """Hash of the modules that a network's weights depend on."""
+    """SHA-256 of the modules at whose change an unfinished training starts anew; a variant's own are in its run."""
     modules = ("acceleration", "batches", "engine", "heads", "losses", "methods", "models", "scores", "team")
     return hashlib.sha256(b"".join((paths.PACKAGE / f"{name}.py").read_bytes() for name in modules)).hexdigest()
 
@@ -193,7 +201,7 @@ def _resume(engine, run, origin, keep):
     Raises
     ------
     ValueError
-        If all but the number of devices is as it was.
+        If data, parent and code are as they were, but the number of devices is not.
     """
     state = _state(run)
     if not state.exists():
