@@ -41,7 +41,7 @@ class Engine:
     Raises
     ------
     ValueError
-        As `models.build`.
+        As `models.build`, or if there are fewer known images than processes.
     """
 
     def __init__(self, run, data, classes, device, parent=None, wish="auto", team=ALONE):
@@ -54,6 +54,8 @@ class Engine:
         self.labels = data["labels"].to(device)
         self.outliers = batches.hold(data["outliers"], device, team.part) if self.method.outliers else None
         self.known_batch = min(run.schedule.known_batch, len(self.known) // team.size * team.size)
+        if not self.known_batch:
+            raise ValueError(f"run {run.name}: {len(self.known)} known images for devices = {team.size}; expected more")
         self.steps = len(self.known) // self.known_batch
         self.images_per_epoch = self.steps * (self.known_batch + (run.schedule.outlier_batch if self.outliers else 0))
         torch.manual_seed(run.seed)

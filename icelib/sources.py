@@ -100,7 +100,7 @@ class Npm(NamedTuple):
         Raises
         ------
         OSError
-            If the npm client is not installed or fails.
+            If the npm client is not installed, fails or leaves no archive.
         """
         npm = shutil.which("npm")
         if npm is None:
@@ -119,8 +119,10 @@ class Npm(NamedTuple):
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=folder)
             if done.returncode:
                 raise OSError(f"npm ended with status {done.returncode}")
-            (packed,) = Path(folder).glob("*.tgz")
-            packed.replace(destination)
+            packed = list(Path(folder).glob("*.tgz"))
+            if len(packed) != 1:
+                raise OSError(f"npm wrote {len(packed)} archives; expected one")
+            packed[0].replace(destination)
 
     def __str__(self):
         return f"npm package {self.package}@{self.version}"

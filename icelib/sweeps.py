@@ -142,7 +142,7 @@ def load(scale, name):
     """
     path = paths.sweep(scale, name)
     result = read_json(path)
-    sweep = params.pick(params.load().blocks[scale].sweeps, name, f"{scale}.sweeps")
+    sweep = params.pick(params.pick(params.load().blocks, scale, "scale").sweeps, name, f"{scale}.sweeps")
     found = [row["change"] for row in result.get("candidates", [])]
     if found != sweep.values or result.get("base") != sweep.base:
         raise ValueError(f"{paths.relative(path)} was made with other values than params.yaml has; run `dvc repro`")

@@ -161,6 +161,12 @@ def test_a_missing_npm_client_is_a_reason(root, monkeypatch):
         archive([Npm("x", "1", "sha1:0")])
 
 
+def test_an_npm_client_that_leaves_no_archive_is_a_reason(root, monkeypatch):
+    monkeypatch.setattr(sources.shutil, "which", lambda _: "true")
+    with pytest.raises(SourceError, match="npm package x@1: npm wrote 0 archives; expected one"):
+        archive([Npm("x", "1", "sha1:0")])
+
+
 def test_unreachable_web_source_is_a_reason(root):
     with pytest.raises(SourceError, match="http://127.0.0.1:9/x: "):
         archive([Web("http://127.0.0.1:9/x", "md5:0")])

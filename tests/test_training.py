@@ -52,6 +52,15 @@ def test_every_method_takes_steps(inside, method):
     assert len(terms) >= 1 and all(np.isfinite(value) for value in terms.values())
 
 
+def test_fewer_images_than_processes_are_refused(inside):
+    class Two:  # a Team of two needs a second process
+        size, part = 2, (0, 2)
+
+    data = {name: x[:1] for name, x in small_data().items()}
+    with pytest.raises(ValueError, match=r"run few-wideresnet-scratch-ice-0: 1 known images for devices = 2"):
+        engine.Engine(a_run(), data, 6, CPU, team=Two())
+
+
 def test_interrupted_training_ends_in_the_same_weights(inside, monkeypatch):
     run = a_run(epochs=3)
     whole = training.train(run)
