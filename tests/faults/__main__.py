@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.conftest import SOURCE
-from tests.faults import damage, disks, kills, others
+from tests.faults import clock, damage, disks, kills, others
 from tests.faults.lab import Lab
 from tests.faults.report import Report
 
@@ -27,7 +27,7 @@ def parts(lab, report, dice, options):
         "resume": lambda: damage.resume(lab, report, dice),
         "cache": lambda: damage.cache(lab, report, dice),
         "twice": lambda: others.twice(lab, report, dice),
-        "clock": lambda: others.clock(lab, report, dice),
+        "clock": lambda: clock.clock(lab, report, dice),
         "kills": lambda: kills.drill(lab, report, dice, options.kills),
     }
 

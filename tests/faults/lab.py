@@ -117,6 +117,12 @@ def cache_object(project, md5):
     return project.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
 
+def again(project, *stages):
+    """Give `dvc repro`; list what went wrong."""
+    status, output = project.call(*REPRO, *stages, check=False)
+    return [f"`dvc repro` failed: {said(output)}"] if status else []
+
+
 def said(output):
     """The lines of an output in which an error is told, shortened and without the folders of this machine."""
     output = re.sub(r"(?<![\w.-])/(?:[\w.@-]+/){2,}", "", output)

@@ -1,20 +1,15 @@
-"""Two at once, clocks that are wrong, and notebooks that fail."""
+"""Two at once, and notebooks that fail."""
 
 import contextlib
-import glob
-import os
 import shutil
 import signal
-import sys
 import time
 
 import nbformat
 import psutil
 
 from tests.faults.disks import RUN
-from tests.faults.lab import REPRO, drop, said, stages
-
-YEAR = 365 * 86400
+from tests.faults.lab import REPRO, again, drop, said, stages
 
 
 def twice(lab, report, random, rounds=4):
@@ -34,7 +29,7 @@ def twice(lab, report, random, rounds=4):
         problems = [f"a traceback: {said(output)}" for output, _ in ends if "Traceback" in output]
         if all(status for _, status in ends):
             problems.append(f"both failed: {[said(output) for output, _ in ends]}")
-        problems += _again(project)
+        problems += again(project)
         refused = [said(output) for output, status in ends if status]
         report.case("two at once", f"dvc repro, the second {lag:.1f} s later", problems, lab.compare(), refused=refused)
     project = lab.copy()
@@ -45,72 +40,6 @@ def twice(lab, report, random, rounds=4):
         ends = [(process.communicate()[0], process.returncode) for process in both]
         problems = [f"status {status}: {said(output)}" for output, status in ends if status]
         report.case("two at once", stage, problems, lab.compare())
-
-
-def clock(lab, report, random):
-    """Clocks that go back, also while the pipeline runs, and files from the future."""
-    library = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
-    report.begin(
-        "clock",
-        "clock set back or forward, before or while the pipeline runs; files dated to the future",
-        "the same outputs, and what did change is still noticed",
-        "" if library else "without libfaketime, dates of files alone",
-    )
-    if library:
-        for what, offset in (("back a year", -YEAR), ("forward a year", YEAR), ("back an hour", -3600)):
-            project = lab.copy()
-            drop(project, "train_few|score_few|metrics_few|sweep|benchmark|tsne")
-            project.environment |= _fake(library, offset)
-            report.case("clock", f"set {what} before `dvc repro`", _again(project), lab.compare())
-        _while_running(lab, report, random, library)
-        _change(lab, report, library)
-    for what, shift in (("the future", YEAR), ("1970", None)):
-        project = lab.copy()
-        for path in project.root.rglob("*"):
-            if path.is_file() and ".git" not in path.parts and ".dvc" not in path.parts:
-                os.utime(path, (time.time() + shift,) * 2 if shift else (0, 0))
-        drop(project, "metrics_few|benchmark")
-        report.case("clock", f"all files dated to {what}", _again(project), lab.compare())
-
-
-def _fake(library, offset):
-    return {"LD_PRELOAD": library, "FAKETIME": f"{offset:+d}", "DONT_FAKE_MONOTONIC": "1"}
-
-
-def _while_running(lab, report, random, library):
-    """Set the clock back by a day in the middle of the pipeline, several times."""
-    project, sheet = lab.copy(), lab.folder / "clock"
-    sheet.write_text("+0")
-    drop(project, "train_few|score_few|metrics_few|sweep|benchmark|tsne")
-    fake = {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(sheet), "FAKETIME_NO_CACHE": "1"}
-    project.environment |= fake | {"DONT_FAKE_MONOTONIC": "1"}
-    log, days = lab.folder / "clock.log", 0
-    process = project.start("sh", "-c", f'exec "$@" > "{log}" 2>&1', "-", *REPRO)  # a pipe might fill
-    while process.poll() is None:
-        time.sleep(random.uniform(2, 12))
-        days += 1
-        sheet.write_text(f"-{days}d")
-    problems = [f"status {process.returncode}: {said(log.read_text())}"] if process.returncode else []
-    report.case("clock", f"set back by a day {days} times while `dvc repro` runs", problems, lab.compare())
-
-
-def _change(lab, report, library):
-    """A value that is changed while the clock is a year back must be noticed, and so must its return."""
-    project = lab.copy()
-    project.environment |= _fake(library, -YEAR)
-    values = project.params
-    values["tiny"]["bootstrap"] = 21
-    project.params = values
-    stage = f"metrics_few@{RUN}"
-    past = time.time() - YEAR
-    os.utime(project.root / "params.yaml", (past, past))
-    problems = _again(project, stage)
-    if not lab.compare():
-        problems.append("the change was not noticed")
-    values["tiny"]["bootstrap"] = 20
-    project.params = values
-    os.utime(project.root / "params.yaml", (past - 10, past - 10))
-    report.case("clock", "a parameter changed and changed back, a year ago", problems + _again(project), lab.compare())
 
 
 def notebooks(lab, report):
@@ -153,7 +82,7 @@ def notebooks(lab, report):
         if any((project.root / name).exists() for name in made):
             problems.append("there is a report")
         path.write_bytes(before)
-        problems += _again(project)
+        problems += again(project)
         what = f"{name}: {cell or 'the file cut in half'}"
         report.case("notebook", what, problems, lab.compare(), said=said(output))
     _kernel_killed(lab, report)
@@ -179,9 +108,3 @@ def _kernel_killed(lab, report):
     report.case(
         "notebook", "02_training: its kernel killed while it trains", problems, lab.compare(), said=said(output)
     )
-
-
-def _again(project, *stages):
-    """Give `dvc repro`; list what went wrong."""
-    status, output = project.call(sys.executable, "-m", "dvc", "repro", *stages, check=False)
-    return [f"`dvc repro` failed: {said(output)}"] if status else []
