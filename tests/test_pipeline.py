@@ -137,6 +137,7 @@ def test_prose_retrains_nothing(finished):
     repro(finished)
 
 
+@pytest.mark.slow
 def test_a_new_lambda_retrains_ice_alone_and_reverting_restores(finished):
     before = finished.bytes("figures/**/*")
     values = finished.params
@@ -162,14 +163,27 @@ def test_a_new_candidate_sweeps_anew_and_trains_no_run(finished):
     assert "0.4" in (finished.root / "reports/04_ablations.ipynb").read_text()
 
 
-def test_a_new_plain_schedule_retrains_what_is_fine_tuned_from_it(finished):
+def trainings_to_repeat(project):
+    """What `dvc repro` would train, found without running it."""
+    _, output = project.call(sys.executable, "-m", "dvc", "status")
+    return set(re.findall(r"^(train_\w+@.+):", output, re.M))
+
+
+def test_a_new_lambda_concerns_trainings_of_ice_alone(finished):
+    values = finished.params
+    values["tiny"]["train"]["ice"]["weight"] = 0.2
+    finished.params = values
+    assert trainings_to_repeat(finished) == {f"train_{g}@tiny-few-{run}-ice-0" for g, run in ICE_RUNS.items()}
+    values["tiny"]["train"]["ice"]["weight"] = 0.1
+    finished.params = values
+
+
+def test_a_new_plain_schedule_concerns_what_is_fine_tuned_from_it(finished):
     values = finished.params
     values["tiny"]["protocols"]["scratch"]["weight_decay"] = 0.001
     finished.params = values
-    # what `dvc repro` would run, found without running it
-    _, output = finished.call(sys.executable, "-m", "dvc", "status")
-    changed = re.findall(r"^(train_\w+)@", output, re.M)
-    assert set(changed) == {"train_few", "train_densenet", "train_finetune"}
+    changed = {name.split("@")[0] for name in trainings_to_repeat(finished)}
+    assert changed == {"train_few", "train_densenet", "train_finetune"}
     values["tiny"]["protocols"]["scratch"]["weight_decay"] = 0.0005
     finished.params = values
 
