@@ -100,7 +100,7 @@ def load(name, split=None):
     Raises
     ------
     ValueError
-        If the set is not prepared, has no such split, or its file is damaged.
+        If the set is not prepared, has no such split, or its file or the description is damaged.
     """
     splits = about(name)["splits"]
     if split is None and len(splits) == 1:
@@ -112,7 +112,8 @@ def load(name, split=None):
     expected = splits[split]["sha256"]
     if sha256(images) != expected:
         raise ValueError(
-            f"{paths.relative(path)}: SHA-256 of the images is not {expected}; remove the file and run `dvc repro`"
+            f"{paths.relative(path)}: SHA-256 of the images is not {expected}, as "
+            f"{paths.relative(path.with_name('about.json'))} has it: one of the two is damaged; remove both and run `dvc repro`"
         )
     return images, labels
 
