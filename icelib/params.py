@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from icelib import heads, paths
 from icelib.checks import check_parameters, hint, loss_parameters
 from icelib.declaration import Params
-from icelib.methods import METHODS
-from icelib.schema import DenseNetShape, Schedule, Strict, WideResNetShape
+from icelib.methods import GIVEN, METHODS, PAPER
+from icelib.schema import SEEDS, DenseNetShape, Schedule, Strict, WideResNetShape
 
 
 class Run(Strict):
@@ -45,8 +45,16 @@ class Run(Strict):
 
     @property
     def digest(self):
-        """Hash of the full configuration, which names the state of an unfinished run."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+        """Hash of the full configuration, which names the state of an unfinished run.
+
+        With the code of what is not the paper's: `training.code_digest` leaves it out, so that a change of it
+        repeats no training of the paper's methods.
+        """
+        found = hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode())
+        if not self.own and self.method in GIVEN - PAPER:
+            for name in ("variants", "variant_heads"):
+                found.update((paths.PACKAGE / f"{name}.py").read_bytes())
+        return found.hexdigest()[:16]
 
 
 def load(path=None):
@@ -113,6 +121,8 @@ def run(scale, known, network, protocol, method, seed):
     task = pick(block.known, known, f"{scale}.known")
     if not str(seed).isdecimal() or str(int(seed)) != str(seed):
         raise ValueError(f"seed is {seed!r}; expected a whole number ≥ 0, written without leading zeros")
+    if int(seed) >= SEEDS:
+        raise ValueError(f"seed is {seed!r}; expected one below 2⁶³")
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}{hint(method, METHODS)}")
     parameters = pick(block.train, method, f"{scale}.train") | task.train.get(method, {})
