@@ -18,35 +18,40 @@ def check_parameters(method, values, place=None):
     place = place or f"train.{method}"
     head = METHODS[method].head
     expected = loss_parameters(method) + heads.parameters(head)
-    factors = getattr(heads.HEADS.get(head, head), "factors", heads.FACTORS)
+    factors = getattr(heads.HEADS.get(head, head), "factors", None)
+    rules = (factors, method in GIVEN)
     for key in values:
         if key not in expected:
             raise ValueError(f"{place}.{key}: no such parameter{hint(key, expected)}")
     for key in expected:
         if key not in values:
-            raise ValueError(f"{place}.{key} is missing; expected {_wanted(key, factors)[0]}")
-        wanted, right = _wanted(key, factors)
-        if isinstance(values[key], str) != (key == "factor") or not right(values[key]):
+            raise ValueError(f"{place}.{key} is missing; expected {_wanted(key, *rules)[0]}")
+        wanted, right = _wanted(key, *rules)
+        if not right(values[key]):
             raise ValueError(f"{place}.{key} = {values[key]!r}: expected {wanted}")
     for smaller, larger in ORDERED if method in GIVEN else ():
-        if smaller in values and values[smaller] >= values[larger]:
+        if smaller in values and values[smaller] > values[larger]:
             raise ValueError(
-                f"{place}.{smaller} = {values[smaller]!r} with {larger} = {values[larger]!r}: expected {smaller} < {larger}"
+                f"{place}.{smaller} = {values[smaller]!r} with {larger} = {values[larger]!r}: expected {smaller} ≤ {larger}"
             )
 
 
 ORDERED = (("margin_known", "margin_outlier"), ("inner", "outer"))  # of the losses that have them
 
 
-def _wanted(key, factors):
-    """What is expected of a parameter's value: in words, and as a function of it."""
+def _wanted(key, factors, given):
+    """What is expected of a parameter: in words, and as a function of its value; names of one's own are free."""
     if key == "factor":
-        return f"one of {list(factors)}", lambda value: value in factors
-    if key.split("_")[0] == "weight":
-        return "a number ≥ 0", lambda value: value >= 0
-    if key in ("mean_scale", "covariance_scale", "separation"):
-        return "a number > 0", lambda value: value > 0
-    return "a number", lambda value: True
+        return (
+            (f"one of {list(factors)}", lambda value: value in factors)
+            if factors
+            else ("a number or a word", lambda value: True)
+        )
+    if key == "weight" or (given and key.startswith("weight_")):
+        return "a number ≥ 0", lambda value: not isinstance(value, str) and value >= 0
+    if key in ("mean_scale", "covariance_scale") or (given and key == "separation"):
+        return "a number > 0", lambda value: not isinstance(value, str) and value > 0
+    return "a number", lambda value: not isinstance(value, str)
 
 
 def declare(own):
@@ -92,7 +97,9 @@ def comparable(values):
     """Raise ValueError unless all candidates change the same keys, each to other values; return them."""
     for change in values:
         if list(change) != list(values[0]):
-            raise ValueError(f"values: {list(change)} beside {list(values[0])}; expected the same keys in each")
+            raise ValueError(
+                f"values: {list(change)} beside {list(values[0])}; expected the same keys in the same order"
+            )
         if values.count(change) > 1:
             raise ValueError(f"values: {change} is listed twice")
     return values

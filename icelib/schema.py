@@ -15,6 +15,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # of what becomes part of a path: no folder, nothing hidden
 Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
 Share = Annotated[float, Field(ge=0, lt=1)]
+SEEDS = 2**63  # torch cannot take much larger ones
 
 
 def _number_or_word(value):
@@ -28,8 +29,8 @@ def _number_or_word(value):
 def _seed(text):
     if not text.isdecimal() or str(int(text)) != text:
         raise ValueError("expected a whole number ≥ 0 in quotes, without leading zeros")
-    if int(text) >= 2**63:
-        raise ValueError("expected a seed below 2⁶³, which torch can take")
+    if int(text) >= SEEDS:
+        raise ValueError("expected a seed below 2⁶³")
     return text
 
 
@@ -251,6 +252,8 @@ class Scale(Strict):
                 word = getattr(sweep, key)
                 if word not in known:
                     raise ValueError(f"sweeps.{name}.{key} = {word!r}: no such {key}{hint(word, known)}")
+            if sweep.method not in self.train:
+                raise ValueError(f"sweeps.{name}.method = {sweep.method!r}: train.{sweep.method} is missing")
             for change in sweep.values:
                 own = {key: value for key, value in change.items() if key not in Schedule.model_fields}
                 check_parameters(sweep.method, sweep.base | own, f"sweeps.{name}")

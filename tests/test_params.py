@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from icelib import catalog, params, paths, sweeps
+from icelib.checks import check_parameters
 from icelib.methods import METHODS
 from tests.conftest import SOURCE, tiny_params
 
@@ -118,6 +119,29 @@ def test_a_fine_tuned_run_depends_on_what_its_plain_network_was_trained_with(wri
     assert params.run("tiny", "few", "wideresnet", "finetune", "ice", 3).digest != run.digest
 
 
+def test_the_digest_of_a_variant_of_ours_holds_its_code(write, tmp_path, monkeypatch):
+    head = {"factor": "lower", "mean_scale": 0.5, "covariance_scale": 0.1}
+    write("tiny", "train", "two_weights", to=head | {"weight_known": 0.1, "weight_outlier": 0.2})
+    digests = lambda: [params.run("tiny", "few", "wideresnet", "scratch", x, 0).digest for x in ("two_weights", "ice")]
+    variant, ice = digests()
+    for name in ("variants.py", "variant_heads.py"):
+        (tmp_path / name).write_bytes((paths.PACKAGE / name).read_bytes())
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path)
+    assert digests() == [variant, ice]
+    (tmp_path / "variants.py").write_text("# another loss")
+    changed, same = digests()
+    assert changed != variant and same == ice
+
+
+def test_parameters_of_ones_own_may_have_any_sign(monkeypatch):
+    def mine(known_logits, labels, outlier_logits, *, weight_of_logits, separation, inner, outer): ...
+
+    monkeypatch.setitem(METHODS, "mine", METHODS["ice"]._replace(loss=mine, head="linear"))
+    check_parameters("mine", {"weight_of_logits": -1.0, "separation": 0.0, "inner": 2.0, "outer": 1.0})
+    with pytest.raises(ValueError, match="train.mine.separation = 'far': expected a number"):
+        check_parameters("mine", {"weight_of_logits": 1.0, "separation": "far", "inner": 1.0, "outer": 2.0})
+
+
 def test_a_task_may_have_values_of_its_own(write):
     write("tiny", "known", "few", "train", to={"ice": {"weight": 0.7}})
     run = params.run("tiny", "few", "wideresnet", "scratch", "ice", 3)
@@ -202,7 +226,7 @@ SCHEDULE = ("tiny", "protocols", "scratch")
         (
             ("tiny", "sweeps", "ice-weight", "values"),
             [{"weight": 0.1}, {"mean_scale": 0.1}],
-            r"values: \['mean_scale'\] beside \['weight'\]; expected the same keys in each",
+            r"values: \['mean_scale'\] beside \['weight'\]; expected the same keys in the same order",
         ),
         (
             ("tiny", "sweeps", "ice-weight", "values"),
@@ -212,7 +236,12 @@ SCHEDULE = ("tiny", "protocols", "scratch")
         (
             ("tiny", "train", "energy"),
             {"weight": 0.1, "margin_known": -1.0, "margin_outlier": -5.0},
-            r"train.energy.margin_known = -1.0 with margin_outlier = -5.0: expected margin_known < margin_outlier",
+            r"train.energy.margin_known = -1.0 with margin_outlier = -5.0: expected margin_known ≤ margin_outlier",
+        ),
+        (
+            ("tiny", "sweeps", "ice-weight", "method"),
+            "two_weights",
+            r"sweeps.ice-weight.method = 'two_weights': train.two_weights is missing",
         ),
         (("seeds",), [str(2**63)], r"seeds.0 = '9223372036854775808': .*expected a seed below 2⁶³"),
         (("runs", "extra"), {}, r"runs.extra: no such key"),
@@ -262,6 +291,10 @@ def test_missing_keys(write, keys, message):
         (("tiny", "few", "wideresnet", "scratch", "energy", 0), r"unknown tiny.train: 'energy'; expected one of"),
         (("tiny", "few", "wideresnet", "scratch", "ice", "x"), r"seed is 'x'; expected a whole number ≥ 0"),
         (("tiny", "few", "wideresnet", "scratch", "ice", "-1"), r"seed is '-1'; expected a whole number ≥ 0"),
+        (
+            ("tiny", "few", "wideresnet", "scratch", "ice", str(2**63)),
+            r"seed is '9223372036854775808'; expected one below",
+        ),
         (("tiny", "few", "wideresnet", "scratch", "ice", "00"), r"seed is '00'; .*without leading zeros"),
     ],
 )

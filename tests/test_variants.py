@@ -124,7 +124,7 @@ def test_fine_tuning_starts_a_fixed_volume_where_the_estimate_is(factor):
     close(head(FEATURES), gaussian(FEATURES))
 
 
-@pytest.mark.parametrize("factor", ["lower", "precision"])
+@pytest.mark.parametrize("factor", ["lower", "precision"])  # with the others the covariances are no full ones
 def test_fine_tuning_starts_the_ratio_as_the_one_of_two_densities(factor):
     head = variant_heads.RatioHead(6, 4, factor, 0.5, 0.3).double()
     head.estimate(FEATURES, LABELS)
