@@ -38,6 +38,8 @@ def search(scale, name):
     ------
     ValueError
         If there is no such variant.
+    StoppedError, BusyError, OSError, RuntimeError
+        As `training.train`.
     """
     about = params.pick(block(scale).candidates, name, f"{scale}.beyond.candidates")
     seeds = [int(seed) for seed in block(scale).seeds]
@@ -83,7 +85,8 @@ def trained(scale, name, seed, values):
 
     Raises
     ------
-    DivergedError
+    DivergedError, StoppedError, BusyError, OSError, RuntimeError
+        As `training.train`.
     """
     run = _run(scale, name, seed, values, own_runs.PROTOCOL)
     own_runs.finish(run)
@@ -113,8 +116,8 @@ def confirm(scale):
     Returns
     -------
     dict
-        The content of the result file: ``best``, as of `choose`, its ``values``, and ``runs``, for each of
-        both the list of `trained`.
+        The content of the result file: ``best``, as of `choose`; of ICE and of the best ``values``, and
+        ``runs``, the list of `trained`.
 
     Raises
     ------
@@ -122,11 +125,14 @@ def confirm(scale):
         As of `load`.
     DivergedError
         If a training with a further seed diverges.
+    StoppedError, BusyError, OSError, RuntimeError
+        As `training.train`.
     """
     found = declared(scale)
     best = choose(found)
-    result = {"scale": scale, "best": best, "values": found[best]["values"] if best else {}, "runs": {}}
-    for name in ["ice", best] if best else []:
+    compared = ["ice", best] if best else []
+    result = {"scale": scale, "best": best, "values": {name: found[name]["values"] for name in compared}, "runs": {}}
+    for name in compared:
         seeds = [int(seed) for seed in block(scale).confirmation]
         result["runs"][name] = [trained(scale, name, seed, found[name]["values"]) for seed in seeds]
     write_json(paths.confirmation(scale), result)

@@ -33,13 +33,13 @@ def load(scale):
     search : dict of str to list of dict
         The runs of each declared variant that did not diverge, see `beyond.trained`, ICE first.
     confirmed : dict of str to list of dict
-        Those with further seeds of ICE and of the best of ours; empty if none of ours is declared.
+        Those with further seeds of ICE and of the best of ours; empty if `beyond.choose` takes none.
 
     Raises
     ------
     ValueError
-        If a result file is missing, unreadable, or made with other values than params.yaml has,
-        or ICE diverged.
+        If a result file is missing, unreadable, or made with other values than params.yaml has, if what
+        was confirmed is not what was chosen, or ICE diverged.
     """
     found = beyond.declared(scale)
     path = paths.confirmation(scale)
@@ -47,7 +47,7 @@ def load(scale):
     best = beyond.choose(found)
     seeds = [[run["seed"] for run in runs] for runs in confirmed.get("runs", {}).values()]
     wanted = [[int(seed) for seed in beyond.block(scale).confirmation]] * 2 if best else []
-    values = found[best]["values"] if best else {}
+    values = {name: found[name]["values"] for name in ("ice", best)} if best else {}
     if (confirmed.get("best", ""), confirmed.get("values")) != (best, values) or seeds != wanted:
         raise ValueError(
             f"{paths.relative(path)} is not of the variant, values and seeds that are wanted; run `dvc repro`"

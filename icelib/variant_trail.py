@@ -1,5 +1,7 @@
 """The trail of a figure in ``figures/beyond-SCALE.csv``: a variant's runs with several seeds."""
 
+import itertools
+
 import pandas as pd
 
 from icelib import beyond_tables, lookup, params, paths
@@ -35,16 +37,19 @@ def find(words):
     ValueError
         As `cells` and `lookup.find`, or if the variant diverged, so that it has no figure.
     """
-    loaded, wanted = params.load(), {lookup.simplified(word.removeprefix("variant=")) for word in words}
-    for scale in loaded.beyond:
-        for name in loaded.variants:
+    table = cells()
+    try:
+        return lookup.find(table, KEYS, words)
+    except ValueError:
+        wanted, loaded = {lookup.simplified(word.split("=")[-1]) for word in words}, params.load()
+        named = [name for name in loaded.variants if lookup.simplified(name) in wanted]
+        for scale, name in itertools.product(loaded.beyond, named):
             path = paths.beyond(scale, name)
-            if lookup.simplified(name) in wanted and path.exists() and "diverged" in (result := read_json(path)):
-                raise ValueError(
-                    f"{name} has no figures at {scale} scale: {beyond_tables.what_diverged(result)}; "
-                    f"see {paths.relative(path)}"
-                )
-    return lookup.find(cells(), KEYS, words)
+            if name not in set(table.variant[table.scale == scale]) and path.exists():
+                if "diverged" in (result := read_json(path)):
+                    what = f"{beyond_tables.what_diverged(result)}; see {paths.relative(path)}"
+                    raise ValueError(f"{name} has no figures at {scale} scale: {what}") from None
+        raise
 
 
 def follow(trace, cell):

@@ -136,12 +136,13 @@ def test_a_variant_that_diverges_is_told_and_cannot_be_chosen(inside, monkeypatc
     told = beyond_tables.diverged("tiny")
     what = "2 of 2 candidates" if when == "candidates" else "a run"
     assert f"{what} diverged (loss is not finite)" in told
-    with pytest.raises(ValueError, match=rf"two_weights has no figures at tiny scale: {what} diverged \(loss is not"):
-        variant_trail.find(["validation", "two_weights"])
     beyond_tables.values("tiny")
     beyond_tables.write("tiny", search, further)
     assert told in (paths.FIGURES / "beyond-tiny.md").read_text()
     beyond_figures.figure(search, further)
+    with pytest.raises(ValueError, match=rf"two_weights has no figures at tiny scale: {what} diverged \(loss is not"):
+        variant_trail.find(["validation", "two_weights"])
+    assert variant_trail.find(["search", "ice", "validation", "accuracy"]).variant == "ice"
 
 
 def test_stale_results_are_refused(inside):
@@ -175,8 +176,9 @@ def test_a_confirmation_with_other_values_is_refused(inside, monkeypatch):
     found = {name: beyond.search("tiny", name) for name in ("ice", "two_weights")}
     monkeypatch.setattr(beyond, "choose", lambda found: "two_weights")
     confirmed = beyond.confirm("tiny")
-    assert confirmed["values"] == found["two_weights"]["values"] and beyond_tables.load("tiny")[1] == confirmed["runs"]
-    confirmed["values"]["weight_known"] += 0.1
+    assert confirmed["values"] == {name: result["values"] for name, result in found.items()}
+    assert beyond_tables.load("tiny")[1] == confirmed["runs"]
+    confirmed["values"]["ice"]["weight"] += 0.1
     paths.confirmation("tiny").write_text(json.dumps(confirmed))
     with pytest.raises(ValueError, match=r"results/confirmation/tiny.json is not of the variant, values and seeds"):
         beyond_tables.load("tiny")
@@ -198,6 +200,10 @@ def candidate(values, name, **base):
         (
             lambda v: (v.update(known=[]), [group.update(known=[]) for group in v["runs"].values()]),
             r"sweeps needs the task 'few', in known and in tiny.known; or set sweeps: \[\]",
+        ),
+        (
+            lambda v: (v.update(known=[], sweeps=[]), [group.update(known=[]) for group in v["runs"].values()]),
+            r"beyond needs the task 'few', in known and in tiny.known; or set beyond: \[\]",
         ),
         (lambda v: v["tiny"].pop("beyond"), r"tiny.beyond is missing; expected seeds, confirmation and candidates"),
         (lambda v: v["tiny"]["beyond"].update(seeds=["0"]), r"tiny.beyond.seeds = \['0'\]: .*at least 2"),
@@ -227,8 +233,8 @@ def candidate(values, name, **base):
             r"candidates.simplex.separation = 0.0: expected a number > 0",
         ),
         (
-            lambda v: candidate(v, "margins", **(HEAD | {"weight": 0.1, "inner": 8.0, "outer": 8.0})),
-            r"candidates.margins.inner = 8.0 with outer = 8.0: expected inner < outer",
+            lambda v: candidate(v, "margins", **(HEAD | {"weight": 0.1, "inner": 9.0, "outer": 8.0})),
+            r"candidates.margins.inner = 9.0 with outer = 8.0: expected inner ≤ outer",
         ),
     ],
 )
