@@ -1,6 +1,6 @@
 /* Moves the clock that processes read, by the seconds in the file that CLOCK_OFFSET names; the file may
-   change while they run. For LD_PRELOAD. Monotonic clocks stay as they are, as when a clock is set:
-   libfaketime hangs the sockets of notebook kernels. */
+   change while they run. For LD_PRELOAD. Monotonic clocks stay as they are, as when a clock is set; the
+   kernel still dates files by the true time. libfaketime hangs the sockets of notebook kernels. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
