@@ -132,8 +132,4 @@ class Params(Strict):
                     raise ValueError(
                         f"{what} needs the task {SWEPT!r}, in known and in {scale}.known; or set {what}: []"
                     )
-        groups = [group for _, group in self.runs if SWEPT in group.known and "wideresnet" in group.networks]
-        if self.scales and self.sweeps and not any("plain" in group.methods for group in groups):
-            # a sweep of what is fine-tuned starts from it
-            raise ValueError(f"sweeps needs the plain run of {SWEPT}-wideresnet; add plain to runs, or set sweeps: []")
         return self

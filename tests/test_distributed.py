@@ -108,6 +108,7 @@ def spread_over(project, devices, **schedule):
     return params.run(*RUN, "ice", 0)
 
 
+@pytest.mark.slow
 def test_sigterm_ends_all_processes_in_order_and_the_same_command_goes_on(inside):
     """From the notebook, as the pipeline does; with dropout, since the number of processes stays."""
     run = spread_over(inside, 2, epochs=3, known_batch=64, outlier_batch=64)

@@ -52,6 +52,7 @@ def recorded(project):
     return project
 
 
+@pytest.mark.slow
 def test_queued_experiments_run_the_code_of_their_copy_and_are_compared(recorded):
     weight = "tiny.train.ice.weight"
     _, output = recorded.call(*DVC, "exp", "run", "--queue", "-n", "weight", "-S", f"{weight}=0.2,0.3")

@@ -299,6 +299,7 @@ def test_kill_9_in_mid_run_then_the_same_command(ready):
     assert (ready.root / "reports" / "r.ipynb").read_bytes() == report
 
 
+@pytest.mark.slow
 def test_sigterm_ends_in_order_and_the_same_command_goes_on(ready):
     """As a scheduler stops a job: the notebook ends with a status of its own, and no epoch but the last is lost."""
     values = ready.params
