@@ -1,15 +1,20 @@
 """The README's recipes for experiments: DVC's queue, which runs in copies of the project, and its comparisons."""
 
 import csv
+import functools
 import io
 import json
 import re
+import shutil
 import sys
 import time
 
 import nbformat
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
+
+from tests.conftest import SOURCE
 
 DVC = (sys.executable, "-m", "dvc")
 # the pipeline's form: a notebook that reads params.yaml makes a report, a history and a summary
@@ -50,6 +55,30 @@ def recorded(project):
     project.call("git", "add", "-A")
     project.call("git", "commit", "-q", "-m", "first")
     return project
+
+
+def numbers(part, place=()):
+    """Places of all numbers of params.yaml that `-S` can name: in maps, not in lists."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            yield from numbers(value, (*place, key))
+    elif isinstance(part, int | float) and not isinstance(part, bool):
+        yield place
+
+
+def test_every_number_can_be_set_from_the_command_line(tmp_path):
+    path = tmp_path / "params.yaml"
+    shutil.copy(SOURCE / "params.yaml", path)
+    wanted = {".".join(place): 1000 + i for i, place in enumerate(numbers(yaml.safe_load(path.read_text())))}
+    assert (
+        len(wanted) > 200
+        and "laptop.train.ice.weight" in wanted
+        and "paper.beyond.candidates.ice.base.weight" in wanted
+    )
+    apply_overrides(path, [f"{key}={value}" for key, value in wanted.items()])
+    content = yaml.safe_load(path.read_text())
+    found = {".".join(place): functools.reduce(dict.__getitem__, place, content) for place in numbers(content)}
+    assert found == wanted, "of shared values, DVC writes the old one back"
 
 
 @pytest.mark.slow
