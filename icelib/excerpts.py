@@ -1,4 +1,4 @@
-"""Code as text, with what it uses: what a method's training depends on, and what a user tried out.
+"""Code as text, with what it uses of its module: what a method's training depends on.
 
 ``python -m icelib.excerpts SCALE`` writes ``notebooks/code/methods/SCALE/METHOD.py`` for each method: its
 loss and score with what these use of their modules, without comments and docstrings; also what sweeps
@@ -9,18 +9,11 @@ loss or score makes no other method train again.
 import argparse
 import ast
 import inspect
-import sys
-import sysconfig
-import textwrap
-import types
-from pathlib import Path
 
 from icelib import params, paths, scores
 from icelib.errors import readable_errors
 from icelib.files import write_bytes
 from icelib.methods import METHODS
-
-INSTALLED = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
 def method(name):
@@ -65,59 +58,6 @@ def _part(thing):
         if isinstance(node, ast.Module | kinds) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
-
-
-def text(thing):
-    """Return the source of a user's function or class, with that of what it uses and its constants.
-
-    Parameters
-    ----------
-    thing : function or type
-        Defined in a notebook's cell or in a file.
-
-    Returns
-    -------
-    str
-        What comes from an installed package is left out.
-
-    Raises
-    ------
-    ValueError
-        If there is no source to be found.
-    """
-    found = {}
-    _gather(thing, found)
-    return "\n\n".join(found.values())
-
-
-def _gather(thing, found):
-    key = f"{thing.__module__}.{thing.__qualname__}"
-    if key in found:
-        return
-    functions = [thing] if inspect.isfunction(thing) else [x for x in vars(thing).values() if inspect.isfunction(x)]
-    try:
-        # of a class by its methods: of one that a cell defines, Python does not find the whole
-        sources = [textwrap.dedent(inspect.getsource(function)) for function in functions]
-    except (OSError, TypeError) as error:
-        raise ValueError(f"{key} has no source: {error}; define it in a notebook's cell or a file") from None
-    found[key] = "\n".join(sources) if inspect.isfunction(thing) else f"# class {key}\n" + "\n".join(sources)
-    for function in functions:
-        used = inspect.getclosurevars(function)
-        for name, value in sorted((used.globals | used.nonlocals).items()):
-            if isinstance(value, types.ModuleType) or _is_installed(value):
-                continue
-            if inspect.isfunction(value) or inspect.isclass(value):
-                _gather(value, found)
-            else:
-                found[f"{key} {name}"] = f"{name} = {value!r}"
-
-
-def _is_installed(value):
-    """Whether a function or class comes with Python or an installed package; objects made by one are a user's."""
-    if not (inspect.isroutine(value) or inspect.isclass(value)) or value.__module__ == "__main__":  # a notebook's cell
-        return False
-    file = getattr(sys.modules.get(value.__module__), "__file__", None)
-    return file is None or any(Path(file).is_relative_to(folder) for folder in INSTALLED)
 
 
 def write(scale):

@@ -5,21 +5,18 @@ README.md tells how to make permanent what you found.
 """
 
 import contextlib
-import inspect
-import itertools
 
 import matplotlib.pyplot as plt
-import torch
 from IPython import get_ipython
 from IPython.display import Markdown, display
 
-from icelib import heads, own_rows, own_runs, params, plots, scores, sweeps
-from icelib.checks import check_parameters, hint, loss_parameters
-from icelib.methods import GIVEN, METHODS, Method
+from icelib import own_checks, own_rows, own_runs, params, plots, scores, sweeps, training
+from icelib.methods import METHODS, Method
 from icelib.own_rows import validation as tried
-from icelib.own_scores import check_score, outliers, score
+from icelib.own_scores import outliers, score
 
 __all__ = ["loss", "outliers", "score", "tried"]
+_LOADED = training.code_digest()  # of the code that this process has, whatever its files say later
 _TRIED = {}  # in this session: what others left in scratch/ stays out of the pipeline's reports
 
 
@@ -45,8 +42,10 @@ def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None,
     scale : str, optional
         By default the first in params.yaml.
     seed : int
+        ≥ 0.
     **values : float, str or list
-        Parameters of loss and head; those of the Gaussian head may be left out and are ICE's then.
+        Parameters of loss and head. Those with a default may be left out, and those of the Gaussian head, which are
+        ICE's then.
 
     Returns
     -------
@@ -57,24 +56,24 @@ def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None,
     Raises
     ------
     ValueError
-        If the function has another form, or a parameter is missing or none of its own.
+        If loss, head or score has another form, a parameter is missing or none of its own, or the project's
+        files or the function's are not what this process has loaded.
     """
+    if training.code_digest() != _LOADED:
+        raise ValueError("the project's code was edited since it was loaded here; restart the kernel, and try again")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed = {seed!r}: expected an integer ≥ 0")
     loaded = params.load()
     scale = scale or loaded.scales[0]
     block = params.pick(loaded.blocks, scale, "scale")
     own_rows.table3(scale, [])  # what is to stand beside it is there, before a training begins
-    name = _name(function)
-    if isinstance(head, str) and head not in heads.HEADS:
-        raise ValueError(f"unknown head {head!r}{hint(head, heads.HEADS)}")
+    name = own_checks.name_of(function, loaded.own_methods)
+    own_checks.check_head(head)
     METHODS[name] = Method(function, head, score, True, name)
-    usual = {key: block.train["ice"][key] for key in heads.parameters(head) if key in block.train.get("ice", {})}
-    sides = {key: value if isinstance(value, list) else [value] for key, value in (usual | values).items()}
-    candidates = [dict(zip(sides, chosen, strict=True)) for chosen in itertools.product(*sides.values())]
-    for candidate in candidates:
-        check_parameters(name, candidate)
-    _probe(METHODS[name], {key: candidates[0][key] for key in loss_parameters(name)})
+    candidates = own_checks.candidates(name, values, block.train.get("ice", {}))
+    own_checks.probe(name, candidates[0], own_runs.classes(scale))
     if len(candidates) > 1:
-        changes = [{key: x[key] for key in sides if len(sides[key]) > 1} for x in candidates]
+        changes = [{key: x[key] for key in x if len({y[key] for y in candidates}) > 1} for x in candidates]
         runs = [own_runs.run(scale, name, seed, x, "sweep") for x in candidates]
         rows = [{"change": change} | sweeps.trial(run) for change, run in zip(changes, runs, strict=True)]
         chosen = sweeps.choose(rows)
@@ -92,35 +91,6 @@ def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None,
 def _show(text):
     """Show Markdown, in a script as it is."""
     print(text) if get_ipython() is None else display(Markdown(text))
-
-
-def _name(function):
-    if not inspect.isfunction(function) or not function.__name__.isidentifier():
-        raise ValueError(f"expected a function with a name of its own, found {function!r}")
-    if function.__name__ in GIVEN:
-        raise ValueError(
-            f"{function.__name__} is a method of the project already; choose another name for the function"
-        )
-    return function.__name__
-
-
-def _probe(method, values):
-    """Call loss and score on a few random logits, so that a mistake shows before a training begins."""
-    generator = torch.Generator().manual_seed(0)
-    known, outliers = (-torch.rand(4, 3, generator=generator) for _ in range(2))  # ≤ 0, as the Gaussian head's
-    known.requires_grad_()
-    name = method.loss.__name__
-    terms = method.loss(known, torch.tensor([0, 1, 2, 0]), outliers.requires_grad_(), **values)
-    if not isinstance(terms, dict) or "cross_entropy" not in terms:  # to which 08_three_causes compares the others
-        found = list(terms) if isinstance(terms, dict) else type(terms).__name__
-        raise ValueError(f"{name} returned {found}; expected a dict of its terms, one of them cross_entropy")
-    for key, term in terms.items():
-        if not isinstance(term, torch.Tensor) or term.shape or not term.isfinite():
-            raise ValueError(f"{name}: term {key!r} is {term!r}; expected a finite tensor of shape ()")
-    total = sum(terms.values())
-    if not total.requires_grad:
-        raise ValueError(f"{name} has no gradient with respect to the logits; was one detached?")
-    check_score(method.score)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import hashlib
 from typing import ClassVar
 
-from icelib import excerpts, heads, params, paths, results, scoring, sweeps, tensors, training
+from icelib import heads, own_code, params, paths, results, scoring, sweeps, tensors, training
 from icelib.checks import loss_parameters
 from icelib.files import read_json, write_bytes, write_json
 from icelib.methods import METHODS
@@ -76,13 +76,15 @@ def run(scale, name, seed, values, protocol, epochs=None, kind=OwnRun):
         head={key: values[key] for key in heads.parameters(method.head)},
         head_kind=method.head if isinstance(method.head, str) else method.head.__name__,
         code="\n\n".join(
-            excerpts.text(x) for x in (method.loss, heads.HEADS.get(method.head, method.head), method.score)
+            own_code.text(x) for x in (method.loss, heads.HEADS.get(method.head, method.head), method.score)
         ),
     )
 
 
 def finish(run, watch=lambda history: None):
     """Train, score and measure a run, unless it was finished with the same images and code.
+
+    Where test images, measuring code or bootstrap alone are others, it is not trained again.
 
     Parameters
     ----------
@@ -93,8 +95,11 @@ def finish(run, watch=lambda history: None):
     if finished(run):
         watch(read_json(paths.history(run))["epochs"])
         return
-    write_bytes(paths.home(run) / "code.py", run.code.encode())
-    training.train(run, watch=watch)
+    if _trained(run):
+        watch(read_json(paths.history(run))["epochs"])
+    else:
+        write_bytes(paths.home(run) / "code.py", run.code.encode())
+        training.train(run, watch=watch)
     scoring.score(run)
     results.measure(run)
     write_json(paths.home(run) / "run.json", {"run": run.model_dump(), "made_of": made_of(run)})
@@ -102,8 +107,30 @@ def finish(run, watch=lambda history: None):
 
 def finished(run):
     """Whether a run was finished with the images and the code that there are now."""
+    return _made_of(run) == made_of(run)
+
+
+def _trained(run):
+    """Whether a finished run's weights are those that a training would give now."""
+    before, now = _made_of(run), made_of(run)
+    images = ("train", "validation")
+    return (
+        before is not None
+        and before["code"]["training"] == now["code"]["training"]
+        and all(before["images"][part] == now["images"][part] for part in images)
+        and paths.checkpoint(run).exists()
+    )
+
+
+def _made_of(run):
+    """What a finished run was made of; None of one that is not finished."""
     path = paths.home(run) / "run.json"
-    return path.exists() and read_json(path)["made_of"] == made_of(run)
+    return read_json(path)["made_of"] if path.exists() else None
+
+
+def classes(scale):
+    """Number of known classes of the task on which runs of one's own are trained."""
+    return len(tensors.read_about(paths.TASKS / scale / sweeps.KNOWN / "train.safetensors")["classes"])
 
 
 def made_of(run):

@@ -5,10 +5,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from icelib import batches, checkpoints, hardware, own_rows, params, paths, posthoc, results, tasks
+from icelib import batches, checkpoints, hardware, own_rows, own_runs, params, paths, posthoc, results, tasks
 from icelib.files import write_bytes
 from icelib.images import read_own
 from icelib.methods import METHODS, own_detector
+from icelib.own_checks import check_score
 
 
 def score(function, *, scale=None):
@@ -34,7 +35,7 @@ def score(function, *, scale=None):
         If a network was not trained yet, or the function returns something else.
     """
     scale = scale or params.load().scales[0]
-    check_score(function)
+    check_score(function, own_runs.classes(scale))
     lines = {}
     for run in own_rows.declared(scale):
         test, _ = tasks.load(scale, run.known, "test")
@@ -88,6 +89,9 @@ def _logits(run, images):
 
 def _measured(run, function, logits, averaged):
     values = {name: function(x).cpu().numpy() for name, x in logits.items()}
+    for name, x in logits.items():
+        if values[name].shape != (len(x),):
+            raise ValueError(f"{function.__name__} returned {values[name].shape} for the {len(x)} images of {name}")
     known = values.pop("known")
     return results.detection(known, values, averaged, params.load().blocks[run.scale].bootstrap)
 
@@ -96,12 +100,3 @@ def _kept(lines, names, name):
     table = pd.DataFrame(lines).T.rename_axis(names)
     write_bytes(paths.OWN / f"{name}.csv", table.to_csv().encode())
     return table
-
-
-def check_score(function):
-    """Raise ValueError unless a function gives one finite value per image."""
-    found = function(-torch.arange(12.0).view(4, 3))
-    if not isinstance(found, torch.Tensor) or found.shape != (4,) or not found.isfinite().all():
-        raise ValueError(
-            f"{function.__name__} returned {found!r} for logits (4, 3); expected a finite tensor of shape (4,)"
-        )

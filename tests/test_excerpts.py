@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 from torch import exp as tensor_exp
 from torch.nn.functional import relu
 
-from icelib import excerpts, losses, params, paths
+from icelib import excerpts, losses, own_code, params, paths
 from icelib.methods import METHODS
 
 
@@ -44,13 +44,13 @@ def test_the_code_of_a_user_comes_with_what_it_uses():
 
         return inner
 
-    text = excerpts.text(outer())
+    text = own_code.text(outer())
     assert "losses.ice_ood(x) * factor" in text and "factor = 3" in text and "return x.sum() * LIMIT" in text
     assert "LIMIT = 0.25" in text and "def ice_ood" not in text
     with pytest.raises(ValueError, match=r"builtins\.made has no source: .*; define it in a notebook's cell or a file"):
         namespace = {"__name__": "builtins"}
         exec("def made(x):\n    return x", namespace)
-        excerpts.text(namespace["made"])
+        own_code.text(namespace["made"])
 
 
 LIMIT = 0.25
@@ -61,14 +61,14 @@ def helper(x):
 
 
 def test_what_packages_define_is_no_part_of_a_users_code_but_what_they_made_is():
-    text = excerpts.text(with_packages)
-    assert text.count("def ") == 1 and "SHIFT = tensor([0.5000, 1.5000])" in text
+    text = own_code.text(with_packages)
+    assert text.count("def ") == 1 and "SHIFT = tensor torch.float32 (2,)" in text
     assert " at 0x" not in text, "an address would make each session's hash another"
 
 
 def test_a_helper_of_another_cell_is_part_of_a_users_code(monkeypatch):
     monkeypatch.setattr(helper, "__module__", "__main__")  # of which a kernel has no file
-    assert "return x.sum() * LIMIT" in excerpts.text(uses_helper)
+    assert "return x.sum() * LIMIT" in own_code.text(uses_helper)
 
 
 def uses_helper(x):

@@ -162,6 +162,73 @@ def detached(known_logits, labels, outlier_logits, *, weight):
     return {"cross_entropy": known_logits.detach().sum()}
 
 
+class TooWide(torch.nn.Linear):
+    def __init__(self, features, classes):
+        super().__init__(features, classes + 3)
+
+
+def first_ones(logits):
+    return logits.max(1).values[:10]
+
+
+def needs_labels(logits, labels):
+    return logits[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": TooWide}, r"TooWide gave \(500, 9\) for 500 samples; expected logits \(500, 6\)"),
+        ({"head": None}, r"head = None: expected one of \['linear', 'gaussian'\] or a class"),
+        ({"score": first_ones}, r"first_ones returned \(10,\) for logits \(500, 6\)"),
+        ({"score": needs_labels}, r"needs_labels is no function of logits alone"),
+        ({"score": "max_softmax"}, r"expected a function of logits as score, found 'max_softmax'"),
+        ({"weight": []}, r"stretched.weight = \[\]: expected at least one value"),
+        ({"weight": [0.1, 0.1]}, r"stretched.weight names 0.1 twice"),
+        ({"weight": None}, r"stretched.weight = None: expected a number or a word"),
+        ({"weight": True}, r"stretched.weight = True: expected a number or a word"),
+        ({"seed": -1}, r"seed = -1: expected an integer ≥ 0"),
+        ({"seed": "0"}, r"seed = '0': expected an integer ≥ 0"),
+    ],
+)
+def test_wrong_options_are_told_before_a_training_begins(inside, monkeypatch, options, message):
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("training began"))
+    with pytest.raises(ValueError, match=message):
+        own.loss(stretched, **({"weight": 0.1, "stretch": 1.0} | options))
+
+
+def test_a_declared_name_and_edited_code_are_refused(inside, monkeypatch):
+    values = inside.params
+    about = {"head": "gaussian", "score": "max_likelihood", "title": "Stretched"}
+    inside.params = values | {"own_methods": {"stretched": about}}
+    monkeypatch.setattr(losses, "stretched", stretched, raising=False)
+    monkeypatch.setattr(stretched, "__module__", "icelib.losses")
+    with pytest.raises(ValueError, match=r"stretched is declared in params.yaml \(own_methods\)"):
+        own.loss(stretched, weight=0.1, stretch=1.0)
+    monkeypatch.setattr(training, "code_digest", lambda: "other")
+    with pytest.raises(ValueError, match=r"code was edited since it was loaded here; restart the kernel"):
+        own.loss(stretched, weight=0.1, stretch=1.0)
+
+
+def with_default(known_logits, labels, outlier_logits, *, weight=0.1, stretch=1.0):
+    return stretched(known_logits, labels, outlier_logits, weight=weight, stretch=stretch)
+
+
+def test_parameters_with_a_default_may_be_left_out(inside):
+    assert "(weight 0.3, stretch 1, 1 epoch)" in own.loss(with_default, epochs=1, weight=0.3).index[-1]
+
+
+def test_new_test_images_train_nothing(inside, monkeypatch):
+    shown = own.loss(stretched, epochs=1, weight=0.1, stretch=3.0)
+    (file,) = paths.OWN.glob("*/run.json")
+    about = json.loads(file.read_text())
+    about["made_of"]["images"]["test"] = "other"
+    file.write_text(json.dumps(about))
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained for other test images"))
+    pd.testing.assert_frame_equal(own.loss(stretched, epochs=1, weight=0.1, stretch=3.0), shown)
+    assert json.loads(file.read_text())["made_of"]["images"]["test"] != "other"
+
+
 @pytest.mark.parametrize(
     ("function", "values", "message"),
     [
@@ -231,7 +298,7 @@ def test_a_score_stands_beside_the_networks_own(inside):
     same = own.score(scores.max_likelihood).loc[("ICE", "max_likelihood")]
     pd.testing.assert_series_equal(same, table.loc[("ICE", "ice")], check_names=False)
     assert tracked(inside) == before and (paths.OWN / "score-margin.csv").exists()
-    with pytest.raises(ValueError, match=r"(?s)flat returned .* for logits \(4, 3\)"):
+    with pytest.raises(ValueError, match=r"(?s)flat returned .* for logits \(500, 6\)"):
         own.score(flat)
 
 
