@@ -60,7 +60,7 @@ def declare(own):
     Raises
     ------
     ValueError
-        If a name is one of the paper's methods, a title is taken, or there is no such loss or score.
+        If a name is one of the project's methods, a title is taken, or there is no such loss or score.
     """
     for name, about in own.items():
         if name in GIVEN:
@@ -68,8 +68,20 @@ def declare(own):
         if about.title in [other.title for key, other in METHODS.items() if key != name]:
             raise ValueError(f"{name}.title = {about.title!r}: another method has this title, and tables go by it")
         loss, score = pick_function(losses, name), pick_function(scores, about.score)
+        _check_signature(f"losses.{name}", loss, ("known_logits", "labels", "outlier_logits"), keywords=True)
+        _check_signature(f"scores.{about.score}", score, ("logits",))
         METHODS[name] = Method(loss, about.head, score, True, about.title)
     return own
+
+
+def _check_signature(place, function, given, keywords=False):
+    """Raise ValueError unless a function takes what is `given` by position, and else keywords alone, if any."""
+    found = list(inspect.signature(function).parameters.values())
+    first, others = found[: len(given)], found[len(given) :]
+    places = all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in first)
+    if len(first) < len(given) or not places or not all(keywords and p.kind is p.KEYWORD_ONLY for p in others):
+        wanted = ", ".join([*given, *(["*", "..."] if keywords else [])])
+        raise ValueError(f"{place}{inspect.signature(function)}: expected ({wanted})")
 
 
 def pick_function(module, name):
@@ -82,8 +94,9 @@ def pick_function(module, name):
 
 def hint(word, known):
     """End of a message about an unknown word: the one that was meant, or all there are."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f"; expected one of {sorted(known)}"
+    known = sorted(map(str, known))  # a key of YAML may be a number
+    close = difflib.get_close_matches(str(word), known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f"; expected one of {known}"
 
 
 def unique(what, names):

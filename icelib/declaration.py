@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from icelib.acceleration import KINDS
+from icelib.catalog import DATASETS
 from icelib.checks import declare, hint, unique
+from icelib.kinds import Name, Seed, Strict
 from icelib.methods import METHODS
-from icelib.schema import Name, Networks, OwnMethod, Scale, Seed, Strict
+from icelib.schema import Networks, OwnMethod, Scale
 
 
 def _one_of(known):
@@ -26,7 +28,7 @@ SWEPT = "few"  # the task on which sweeps are run and variants compared
 class Group(Strict):
     """Runs of all combinations of its lists: tasks, networks and methods."""
 
-    known: list[str]
+    known: list[Name]
     networks: list[Annotated[str, _one_of(Networks.model_fields)]]
     methods: list[Annotated[str, _one_of(METHODS)]]
 
@@ -40,23 +42,39 @@ class Groups(Strict):
     finetune: Group
 
 
+class OwnDataSet(Strict):
+    """A data set of the user's: an ``.npz`` or a folder of images."""
+
+    path: Annotated[str, Field(min_length=1)]
+
+
 class Params(Strict):
     """The whole of params.yaml; of those in `scales` alone it is checked that their data sets are declared."""
 
     acceleration: Literal[KINDS] = "auto"  # how networks are computed on a GPU, see icelib.acceleration
-    devices: Annotated[int, Field(ge=1)] = 1  # that train one network together, see icelib.distributed
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1  # that train one network together, see icelib.distributed
     # before what names them
     own_methods: Annotated[dict[Name, OwnMethod], AfterValidator(declare)] = {}
-    scales: list[str]
+    scales: list[Name]
     seeds: Annotated[list[Seed], Field(min_length=1)]
-    known: list[str]  # tasks to make
+    known: list[Name]  # tasks to make
     runs: Groups
-    sweeps: list[str]
-    beyond: list[str]  # scales at which variants are compared
-    variants: list[str]  # of ICE, and methods of the paper beside them
-    datasets: list[str]
-    own_datasets: dict[Name, dict[str, str]]
+    sweeps: list[Name]
+    beyond: list[Name]  # scales at which variants are compared
+    variants: list[Name]  # of ICE, and methods of the paper beside them
+    datasets: list[Name]
+    own_datasets: dict[Name, OwnDataSet]
     blocks: dict[Name, Scale]
+
+    @model_validator(mode="after")
+    def _sets_can_be_prepared(self):
+        for name in self.datasets:
+            if name not in DATASETS:
+                raise ValueError(f"datasets names {name!r}: no such data set{hint(name, DATASETS)}")
+        for name in self.own_datasets:
+            if name in DATASETS:
+                raise ValueError(f"own_datasets.{name}: this is the name of a published set; choose another")
+        return self
 
     @model_validator(mode="after")
     def _runs_have_their_tasks(self):

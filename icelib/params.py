@@ -1,7 +1,6 @@
 """Reading params.yaml, and looking up the runs that it declares."""
 
 import argparse
-import functools
 import hashlib
 import json
 from typing import ClassVar
@@ -9,11 +8,14 @@ from typing import ClassVar
 import yaml
 from pydantic import ValidationError
 
-from icelib import heads, paths
+from icelib import heads, paths, yamls
 from icelib.checks import check_parameters, hint, loss_parameters
 from icelib.declaration import Params
+from icelib.errors import readable_errors
+from icelib.files import write_bytes
+from icelib.kinds import SEEDS, Strict
 from icelib.methods import GIVEN, METHODS, PAPER
-from icelib.schema import SEEDS, DenseNetShape, Schedule, Strict, WideResNetShape
+from icelib.schema import DenseNetShape, Schedule, WideResNetShape
 
 
 class Run(Strict):
@@ -76,7 +78,7 @@ def load(path=None):
     """
     path = path or paths.PARAMS
     try:
-        content = _parsed(path.read_text())
+        content = yamls.parse(path.read_text())
     except FileNotFoundError:
         raise ValueError(f"{path} is missing; run from a checkout of the project, or set ICELIB_ROOT to one") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no text, no such date
@@ -212,24 +214,6 @@ def pick(mapping, key, what):
     return mapping[key]
 
 
-@functools.lru_cache(maxsize=4)
-def _parsed(text):
-    """Parse YAML, the same text once: every look-up of a run reads the file, and parsing takes most of that."""
-    return yaml.load(text, _Loader)
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain YAML in which no key is given twice: the second value would silently win."""
-
-    def compose_mapping_node(self, anchor):
-        node, seen = super().compose_mapping_node(anchor), set()
-        for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return node
-
-
 def _lines(error):
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"] if part != "blocks")
@@ -245,5 +229,29 @@ def _lines(error):
 
 
 def _short(value):
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits, which YAML may give in others than decimal
+        return "a number of more than 4300 digits"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def check():
+    """Read params.yaml, look up all that it declares, and write that nothing is wrong: a file of constant content.
+
+    The pipeline's first stage, since DVC removes what a stage made before the stage's command can check anything.
+
+    Raises
+    ------
+    ValueError
+        As `load`, or if a declared run asks for what its scale does not have.
+    """
+    for scale in load().scales:
+        declared(scale)
+    write_bytes(paths.CHECKED, b"params.yaml can be used\n")
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description="Check params.yaml.").parse_args()
+    with readable_errors():
+        check()

@@ -13,6 +13,7 @@ FIGURES = ROOT / "figures"
 PAPER = PACKAGE / "paper"  # the paper's numbers travel with the package
 DOWNLOADS = ROOT / "data" / "downloads"  # archives as published, also those put there by hand
 DATASETS = ROOT / "data" / "sets"  # one folder of .npz files per prepared data set
+CHECKED = ROOT / "data" / "params.txt"  # tells that params.yaml was checked
 TASKS = ROOT / "data" / "tasks"  # data sets divided into train, validation and test
 REPORTS = ROOT / "reports"  # executed notebooks
 SITE = ROOT / "site"  # the reports as web pages

@@ -1,111 +1,43 @@
 """The schema of params.yaml: every number that a person may want to change, with its bounds."""
 
-import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from icelib import heads, scores
-from icelib.checks import check_parameters, comparable, hint, pick_function, unique
+from icelib.checks import check_parameters, hint, pick_function, unique
+from icelib.divisions import Task
+from icelib.kinds import (
+    Batch,
+    Changes,
+    Epochs,
+    Name,
+    NonNegative,
+    Positive,
+    Seed,
+    Share,
+    Strict,
+    Value,
+)
 from icelib.methods import METHODS
 
-Count = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-# of what becomes part of a path: no folder, nothing hidden
-Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
-Share = Annotated[float, Field(ge=0, lt=1)]
-SEEDS = 2**63  # torch cannot take much larger ones
 
+def _depth(least, step):
+    """The rule of `icelib.models`, which a network would ask for only when it is built."""
 
-def _number_or_word(value):
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("expected a finite number or a word")
-    return value
+    def check(depth):
+        if depth < least or (depth - 4) % step:
+            raise ValueError(f"expected {step}n + 4: {least}, {least + step}, {least + 2 * step}, …")
+        return depth
 
-
-def _seed(text):
-    if not text.isdecimal() or str(int(text)) != text:
-        raise ValueError("expected a whole number ≥ 0 in quotes, without leading zeros")
-    if int(text) >= SEEDS:
-        raise ValueError("expected a seed below 2⁶³")
-    return text
-
-
-# of a hyper-parameter
-Value = Annotated[Any, BeforeValidator(_number_or_word)]
-# what candidates replace, one training each
-Changes = Annotated[list[dict[str, Value]], AfterValidator(comparable)]
-# in quotes, since DVC combines lists of words
-Seed = Annotated[str, AfterValidator(_seed)]
-
-
-class Strict(BaseModel):
-    """A part of params.yaml in which no key is unknown and no type is guessed; it cannot be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Part(Strict):
-    """A part of a data set: one of its splits, some of its classes or all."""
-
-    set: str
-    split: str | None = None  # may be left out where there is only one
-    classes: list[str | int] | None = None
-    per_class: Count | None = None  # at most so many images of each class, drawn once
-
-
-RESERVED = {"known", "labels", "mean"}  # in task, score and result files, beside the names of outlier sets
-
-
-class Outliers(Part):
-    """A set of test outliers, and the set of the paper's Table 1 beside which it stands."""
-
-    plays: Literal["iSUN", "Places365", "Textures", "LSUN", "SVHN", "CIFAR100", "CIFAR10"] | None = None
-
-
-class Known(Strict):
-    """The known set; class i is the i-th one that is named, in both parts."""
-
-    train: Part
-    test: Part
-
-
-class Task(Strict):
-    """What is known, which outliers are trained on, and which ones are tested on."""
-
-    title: str
-    plays: Literal["CIFAR10", "CIFAR100"]  # the block of the paper's tables that it fills
-    known: Known
-    auxiliary: Part
-    validation_share: Annotated[float, Field(gt=0, lt=1)]  # of the known and auxiliary images
-    outliers: dict[Name, Outliers]
-    mean_over: Annotated[list[str], Field(min_length=1)]  # the outlier sets that Table 2 averages over
-    outlier_images: Count  # of each outlier set, drawn once
-    train: dict[str, dict[str, Value]]  # values by method in place of those of the scale's `train`
-
-    @model_validator(mode="after")
-    def _outliers_have_names_of_their_own(self):
-        for name in sorted(RESERVED & set(self.outliers)):
-            raise ValueError(f"outliers.{name}: this name has a meaning of its own in result files; choose another")
-        return self
-
-    @model_validator(mode="after")
-    def _means_exist(self):
-        unique("mean_over", self.mean_over)
-        for name in self.mean_over:
-            if name not in self.outliers:
-                raise ValueError(f"mean_over names {name!r}, which is not in outliers: {list(self.outliers)}")
-        return self
+    return Annotated[int, Field(le=2000), AfterValidator(check)]
 
 
 class WideResNetShape(Strict):
     """Shape of a wide residual network, see `models.WideResNet`."""
 
-    depth: Count
-    widen: Count
+    depth: _depth(10, 6)
+    widen: Annotated[int, Field(gt=0, le=100)]
     stem: Literal["basic", "strided"] = "basic"
     dropout: Share = 0.0
 
@@ -113,8 +45,8 @@ class WideResNetShape(Strict):
 class DenseNetShape(Strict):
     """Shape of a densely connected network, see `models.DenseNet`."""
 
-    depth: Count
-    growth: Count
+    depth: _depth(7, 3)
+    growth: Annotated[int, Field(gt=0, le=1000)]
     stem: Literal["basic", "strided"] = "basic"
     dropout: Share = 0.0
 
@@ -131,9 +63,9 @@ class Schedule(Strict):
 
     start: Literal["random", "plain"] = "random"  # weights: drawn, or those of the plain network
     gaussian_head: Literal["random", "estimate"] = "random"  # drawn, or estimated from features at the start
-    epochs: Count
-    known_batch: Count
-    outlier_batch: Count
+    epochs: Epochs
+    known_batch: Batch
+    outlier_batch: Batch
     learning_rate: Positive
     shape: Literal["steps", "cosine", "onecycle"]
     milestones: list[Annotated[float, Field(gt=0, lt=1)]] = []  # of "steps", as shares of the training
@@ -141,12 +73,33 @@ class Schedule(Strict):
     weight_decay: NonNegative
     clip: Positive  # largest norm of the gradient
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    snapshots: Count = 10  # states to keep on the way, evenly spaced, beside the one at the start
+    snapshots: Epochs = 10  # states to keep on the way, evenly spaced, beside the one at the start
+
+    @model_validator(mode="after")
+    def _features_to_estimate_from_are_trained(self):
+        if (self.start, self.gaussian_head) == ("random", "estimate"):
+            raise ValueError(
+                "gaussian_head = 'estimate' with start = 'random': expected start = 'plain', or 'random' for both"
+            )
+        return self
 
     @property
     def kept_epochs(self):
         """Numbers of finished epochs after which the network is kept, from 0, the start, to the last."""
         return sorted({round(i * self.epochs / self.snapshots) for i in range(self.snapshots + 1)})
+
+
+def _check_change(place, schedule, change):
+    """Raise ValueError if what a candidate changes in a schedule is not allowed there."""
+    if "start" in change:  # a run's parent goes by its protocol
+        raise ValueError(f"{place}: start = {change['start']!r}: expected no start; it is the protocol's")
+    values = schedule.model_dump()
+    try:
+        Schedule(**values | {key: value for key, value in change.items() if key in values})
+    except ValidationError as error:
+        found = error.errors()[0]
+        what = f"{'.'.join(map(str, found['loc']))} = {found['input']!r}: " if found["loc"] else ""
+        raise ValueError(f"{place}: {what}{found['msg'].removeprefix('Value error, ')}") from None
 
 
 class Detectors(Strict):
@@ -218,18 +171,28 @@ class Scale(Strict):
 
     known: dict[Name, Task]
     networks: Networks
-    protocols: dict[str, Schedule]
+    protocols: dict[Name, Schedule]
     train: dict[str, dict[str, Value]]
     detectors: Detectors
     sweeps: dict[Name, Sweep] = {}
     beyond: Beyond | None = None
-    bootstrap: Count  # redrawn samples behind an interval
+    bootstrap: Annotated[int, Field(gt=0, le=1_000_000)]  # redrawn samples behind an interval
 
     @model_validator(mode="after")
     def _parts_are_played_once(self):
         parts = [task.plays for task in self.known.values()]
         if len(parts) != len(set(parts)):
             raise ValueError(f"known: two tasks play the same part ({parts}); expected one task for each `plays`")
+        return self
+
+    @model_validator(mode="after")
+    def _protocols_start_where_runs_do(self):
+        for name, start in (("scratch", "random"), ("finetune", "plain")):
+            found = self.protocols[name].start if name in self.protocols else start
+            if found != start:
+                raise ValueError(
+                    f"protocols.{name}.start = {found!r}: expected {start!r}, as runs of this protocol start"
+                )
         return self
 
     @model_validator(mode="after")
@@ -255,6 +218,7 @@ class Scale(Strict):
             if sweep.method not in self.train:
                 raise ValueError(f"sweeps.{name}.method = {sweep.method!r}: train.{sweep.method} is missing")
             for change in sweep.values:
+                _check_change(f"sweeps.{name}.values", self.protocols[sweep.protocol], change)
                 own = {key: value for key, value in change.items() if key not in Schedule.model_fields}
                 check_parameters(sweep.method, sweep.base | own, f"sweeps.{name}")
         return self

@@ -240,7 +240,6 @@ def test_what_was_not_run_is_said(traced):
             plt.close(draw(one))
         assert causes_verdicts.likelihood(one) and causes_verdicts.shift(one) is not None
     values = traced.params
-    values["tiny"]["protocols"]["finetune"]["start"] = "random"  # else fine-tuning would ask for the plain run
     values["runs"]["few"]["methods"], values["runs"]["finetune"]["methods"] = [], []
     traced.params = values
     with pytest.raises(ValueError, match=r"params.yaml: runs.few declares no run, so there is nothing to show"):

@@ -1,12 +1,13 @@
 """Bad parameters: one readable error that names the key, the value and what was expected."""
 
 import copy
+import functools
 import re
 
 import pytest
 import yaml
 
-from icelib import catalog, params, paths, sweeps
+from icelib import catalog, divisions, losses, models, params, paths, sweeps
 from icelib.checks import check_parameters
 from icelib.methods import METHODS
 from tests.conftest import SOURCE, tiny_params
@@ -243,6 +244,39 @@ SCHEDULE = ("tiny", "protocols", "scratch")
             "two_weights",
             r"sweeps.ice-weight.method = 'two_weights': train.two_weights is missing",
         ),
+        (
+            ("tiny", "train", "ice", "weight"),
+            10**400,
+            r"train.ice.weight = 10+\.\.\.: expected a finite number or a word",
+        ),
+        (("tiny", "train", "ice", "weight"), -1e300, r"train.ice.weight = -1e\+300: .*no number beyond"),
+        ((*SCHEDULE, "learning_rate"), 10**400, r"scratch.learning_rate = 10+\.\.\.: "),
+        ((*SCHEDULE, "epochs"), 10**25, r"scratch.epochs = 10+: .*less than or equal to 100000"),
+        ((*SCHEDULE, "snapshots"), 10**12, r"scratch.snapshots = 1000000000000: .*less than or equal to 100000"),
+        ((*SCHEDULE, "known_batch"), 10**9, r"scratch.known_batch = 1000000000: .*less than or equal to 1000000"),
+        ((*SCHEDULE, "gaussian_head"), "estimate", r"gaussian_head = 'estimate' with start = 'random': expected"),
+        ((*SCHEDULE, "start"), "plain", r"protocols.scratch.start = 'plain': expected 'random'"),
+        (("tiny", "protocols", "finetune", "start"), "random", r"gaussian_head = 'estimate' with start = 'random'"),
+        (
+            ("tiny", "protocols", "finetune"),
+            tiny_params(SOURCE)["tiny"]["protocols"]["scratch"],
+            r"protocols.finetune.start = 'random': expected 'plain'",
+        ),
+        (
+            ("tiny", "sweeps", "ice-weight", "values"),
+            [{"start": "random"}, {"start": "plain"}],
+            r"sweeps.ice-weight.values: start = 'random': expected no start",
+        ),
+        (
+            ("tiny", "sweeps", "ice-weight", "values"),
+            [{"epochs": 1}, {"epochs": 0}],
+            r"sweeps.ice-weight.values: epochs = 0: .*greater than 0",
+        ),
+        (("tiny", "networks", "wideresnet", "widen"), 10**8, r"widen = 100000000: .*less than or equal to 100"),
+        (("datasets",), ["gausian"], r"datasets names 'gausian': no such data set \(did you mean 'gaussian'\?\)"),
+        (("own_datasets", "mnist"), {"path": "x.npz"}, r"own_datasets.mnist: this is the name of a published set"),
+        (("own_datasets", "mine"), {}, r"own_datasets.mine.path is missing"),
+        (("own_datasets", "mine"), {"path": "x", "clases": "2"}, r"own_datasets.mine.clases: no such key"),
         (("seeds",), [str(2**63)], r"seeds.0 = '9223372036854775808': .*expected a seed below 2⁶³"),
         (("runs", "extra"), {}, r"runs.extra: no such key"),
         (("seeds",), [], r"seeds = \[\]: .*at least 1"),
@@ -254,7 +288,7 @@ SCHEDULE = ("tiny", "protocols", "scratch")
         ((*SCHEDULE, "learning_rate"), -1.0, r"learning_rate = -1.0: .*greater than 0"),
         (("tiny", "networks", "wideresnet", "dropout"), 1.0, r"dropout = 1.0: .*less than 1"),
         (("tiny", "known", "few", "mean_over"), ["nothing"], r"mean_over names 'nothing', which is not in outliers"),
-        (("tiny", "known", "few", "validation_share"), 1.5, r"validation_share = 1.5: .*less than 1"),
+        (("tiny", "known", "few", "validation_share"), 1.5, r"validation_share = 1.5: .*less than or equal to 0.5"),
         (("seeds",), [0], r"params.yaml: seeds.0 = 0: .*string"),
         (("scales",), ["tini"], r"scales names 'tini', but there is no block 'tini' \(did you mean 'tiny'\?\)"),
         (("runs", "few", "methods"), "ice", r"params.yaml: runs.few.methods = 'ice': .*list"),
@@ -264,6 +298,146 @@ def test_wrong_values(write, keys, to, message):
     write(*keys, to=to)
     with pytest.raises(ValueError, match=message):
         params.load()
+
+
+NAMES = r"^\w[\w.+-]*$"
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../outdir", "../few", "a/b", ".a", "-p", "$(touch x)", "a b", "a;b", "a\n", ""]
+)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("scales",),
+        ("known",),
+        ("runs", "few", "known"),
+        ("sweeps",),
+        ("beyond",),
+        ("variants",),
+        ("datasets",),
+        ("own_datasets",),
+        ("tiny", "known", "few", "auxiliary", "set"),
+    ],
+)
+def test_names_of_folders_and_words_of_commands_are_refused(write, keys, name):
+    """DVC makes paths and commands of these names, and removes what lies there before it gives the command."""
+    write(*keys, to={"own_datasets": {name: {"path": "x.npz"}}, "set": name}.get(keys[-1], [name]))
+    with pytest.raises(
+        ValueError, match=rf"(?s)params.yaml: {'.'.join(keys)}.*({re.escape(NAMES)}|but there is no block)"
+    ):
+        params.load()
+
+
+DIGITS = {"set": "digits-train", "classes": [0, 1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"known.test.classes": [0, 1, 2, 3, 5, 4]},
+            r"known.few.known: test.classes = \[0, .*\]: expected those of train",
+        ),
+        (
+            {"known.test.classes": [0, 1, 2, 3, 4]},
+            r"test.classes = .*: expected those of train.classes, in their order",
+        ),
+        ({"known.test.classes": None}, r"test.classes = None: expected those of train.classes"),
+        ({"known.train.classes": []}, r"known.few.known.train.classes = \[\]: .*at least 1"),
+        ({"auxiliary.classes": [6, 6]}, r"known.few.auxiliary: classes names 6 twice"),
+        (
+            {"auxiliary.classes": [5, 6]},
+            r"auxiliary.classes = \[5, 6\] of 'digits-train': expected none that is known.* 5",
+        ),
+        (
+            {"auxiliary": {"set": "digits-train"}},
+            r"auxiliary.classes = all of 'digits-train': expected none that is known",
+        ),
+        (
+            {"outliers.digits-89.classes": [0, 8]},
+            r"outliers.digits-89.classes = \[0, 8\] of 'digits-test': expected none",
+        ),
+        (
+            {"known.test": DIGITS, "known.train": DIGITS},
+            r"test.set = 'digits-train', .*: expected another set or split",
+        ),
+        ({"known.test": DIGITS | {"split": "all"}, "known.train": DIGITS}, r"test.split = 'all': expected another set"),
+        ({"validation_share": 0.9999999}, r"validation_share = 0.9999999: .*less than or equal to 0.5"),
+    ],
+)
+def test_tasks_that_would_measure_something_else_are_refused(write, changes, message):
+    task = tiny_params(paths.ROOT)["tiny"]["known"]["few"]
+    for keys, value in changes.items():
+        *folders, last = keys.split(".")
+        functools.reduce(dict.__getitem__, folders, task)[last] = value
+    write("tiny", "known", "few", to=task)
+    with pytest.raises(ValueError, match=message):
+        params.load()
+
+
+def test_a_class_is_the_same_by_name_and_by_number():
+    with pytest.raises(ValueError, match="classes names 'bird' twice"):
+        divisions.Part(set="cifar10", split="train", classes=["bird", 2])
+    train = divisions.Part(set="cifar10", split="train", classes=["bird", "cat"])
+    assert train.shared(divisions.Part(set="cifar10", split="test", classes=[2, "dog"])) == ["bird"]
+    assert train.shared(divisions.Part(set="own", classes=["bird"])) == []
+    divisions.Known(train=train, test=divisions.Part(set="own", classes=[0, 1]))
+    with pytest.raises(ValueError, match="expected those of train.classes"):
+        divisions.Known(train=train, test=divisions.Part(set="own", classes=["cat", "bird"]))
+
+
+@pytest.mark.parametrize("kind", ["wideresnet", "densenet"])
+def test_depths_are_those_that_networks_can_have(write, kind):
+    shape = {"wideresnet": {"widen": 1}, "densenet": {"growth": 1}}[kind]
+    for depth in range(45):
+        try:
+            models.BACKBONES[kind](depth, 1)
+        except ValueError:
+            write("tiny", "networks", kind, to=shape | {"depth": depth})
+            with pytest.raises(ValueError, match=f"tiny.networks.{kind}.depth = {depth}: expected .n . 4"):
+                params.load()
+        else:
+            write("tiny", "networks", kind, to=shape | {"depth": depth})
+            params.load()
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (
+            "ice_id",
+            r"own_methods.*losses.ice_id\(known_logits, labels\): expected \(known_logits, labels, outlier_logits",
+        ),
+        ("wide", r"losses.wide\(known_logits, labels, outlier_logits, weight\): expected \(.*, \*, \.\.\.\)"),
+        ("loose", r"losses.loose\(.*\*\*others\): expected"),
+    ],
+)
+def test_a_function_that_is_no_loss_is_refused_before_it_trains(write, monkeypatch, loss, message):
+    def wide(known_logits, labels, outlier_logits, weight): ...
+
+    def loose(known_logits, labels, outlier_logits, **others): ...
+
+    for function in (wide, loose):
+        function.__module__ = losses.__name__
+        monkeypatch.setattr(losses, function.__name__, function, raising=False)
+    write("own_methods", to={loss: {"head": "linear", "score": "energy", "title": "Mine"}})
+    with pytest.raises(ValueError, match=message):
+        params.load()
+
+
+def test_the_check_looks_up_every_run(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CHECKED", tmp_path / "data/params.txt")
+    write("runs", "few", "methods", to=["plain", "ice", "bce"])
+    with pytest.raises(ValueError, match="unknown tiny.train: 'bce'"):
+        params.check()
+    assert not paths.CHECKED.exists()
+    write()
+    params.check()
+    first = paths.CHECKED.read_bytes()
+    write("tiny", "train", "ice", "weight", to=0.7)
+    params.check()
+    assert paths.CHECKED.read_bytes() == first, "constant, so that nothing is made anew"
 
 
 @pytest.mark.parametrize(

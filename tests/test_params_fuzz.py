@@ -32,17 +32,17 @@ def number(x):
 
 
 # what each kind of value may be, told here a second time and apart from the schema
-COUNT = lambda x: whole(x) and x > 0
-POSITIVE = lambda x: number(x) and x > 0
-NOT_NEGATIVE = lambda x: number(x) and x >= 0
+COUNT = lambda most: lambda x: whole(x) and 0 < x <= most
+POSITIVE = lambda x: number(x) and 0 < x <= 1e9
+NOT_NEGATIVE = lambda x: number(x) and 0 <= x <= 1e9
 SHARE = lambda x: number(x) and 0 <= x < 1
 ALLOWED = {
-    **dict.fromkeys(("epochs", "known_batch", "outlier_batch", "bootstrap", "outlier_images", "depth"), COUNT),
-    **dict.fromkeys(("widen", "growth"), COUNT),
+    **dict.fromkeys(("known_batch", "outlier_batch", "bootstrap"), COUNT(10**6)),
+    **{"epochs": COUNT(10**5), "outlier_images": COUNT(10**9), "widen": COUNT(100), "growth": COUNT(1000)},
     **dict.fromkeys(("learning_rate", "clip", "odin_temperature", "mean_scale", "covariance_scale"), POSITIVE),
     **dict.fromkeys(("weight_decay", "odin_noise", "weight"), NOT_NEGATIVE),
     **dict.fromkeys(("momentum", "dropout"), SHARE),
-    "validation_share": lambda x: number(x) and 0 < x < 1,
+    "validation_share": lambda x: number(x) and 0 < x <= 0.5,
     "shape": lambda x: x in ("steps", "cosine", "onecycle"),
     "precision": lambda x: x in ("auto", "float32", "bfloat16"),
     "stem": lambda x: x in ("basic", "strided"),
@@ -170,6 +170,9 @@ def test_changed_parameters(name, tmp_path, monkeypatch):
         ("scales: [[a]]", r"scales.0 = \['a'\]: .*string"),
         ("blocks: {}", "params.yaml: scales is missing"),
         ("seeds: ['0']\nseeds: ['1']", "not valid YAML: the key 'seeds' is given twice"),
+        ("? {a: 1}\n: 2", "not valid YAML: a key is a mapping or a list; expected a word"),
+        ("1: {}\nscales: [tini]", r"scales names 'tini', but there is no block 'tini'; expected one of \['1'\]"),
+        (f"devices: 0x{'f' * 5000}", "devices = a number of more than 4300 digits: .*less than or equal to 1024"),
         ("a: 2001-99-99", "not valid YAML: month must be in 1..12"),
         ("[" * 5000, "not valid YAML"),
         ("a: !!python/object/apply:os.system ['false']", "not valid YAML: could not determine a constructor"),
