@@ -1,6 +1,6 @@
 """Data sets as uint8 images, prepared once from published archives or a user's own files.
 
-``python -m icelib.data NAME`` prepares a set into ``data/sets/NAME``: one ``.npz`` per split with
+``python -m icelib.data NAME`` prepares a set, of the catalog or of ``own_datasets`` in params.yaml, into ``data/sets/NAME``: one ``.npz`` per split with
 `images` (N, 32, 32, 3) uint8 and, where there are classes, `labels` (N,) int64; and ``about.json``
 with counts, hashes, source and terms.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from icelib import images as image_files
-from icelib import paths
+from icelib import params, paths
 from icelib.catalog import DATASETS
 from icelib.errors import SourceError, readable_errors
 from icelib.files import read_json, replacing, sha256, write_json
@@ -137,6 +137,8 @@ def about(name):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Prepare a data set.")
     parser.add_argument("name", help="data set to prepare")
-    parser.add_argument("--own", help="the user's .npz file or image folder that is this set")
     with readable_errors():
-        prepare(**vars(parser.parse_args()))
+        name = parser.parse_args().name
+        # a path in the stage's command would be read by a shell
+        own = None if name in DATASETS else params.load().own_datasets.get(name)
+        prepare(name, own and paths.ROOT / own.path)

@@ -208,9 +208,8 @@ def prepared(tmp_path_factory):
     root = tmp_path_factory.mktemp("prepared") / "project"
     root.mkdir()
     project = make_project(root)
-    own = project.params["own_datasets"]
-    for name in own:
-        project.python("data", name, "--own", own[name]["path"])
+    for name in project.params["own_datasets"]:
+        project.python("data", name)
     project.python("data", "gaussian")
     project.python("tasks", "tiny", "few")
     return project
