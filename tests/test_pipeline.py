@@ -17,6 +17,7 @@ NOTEBOOKS = ("audit", "benchmark", "ablations")  # of all scales together; they 
 TRACED = ("tsne", "calibration", "causes")  # of each scale
 BEYOND = ("search", "confirmation", "beyond")  # our variants
 PER_SCALE = {f"{name}@tiny" for name in TRACED}
+CHECK = "check"  # of params.yaml, after any change there
 SUMMARY = "summary@tiny"  # of metrics, for comparing experiments
 TABLES = ("table1", "table2", "table2_extended", "table3")
 
@@ -54,6 +55,7 @@ def test_one_command_makes_everything(finished):
     runs = {"train", "score", "metrics"}
     assert {stage.split("@")[0] for stage in finished.first} == {
         *(
+            "check",
             "code",
             "methods",
             "data",
@@ -145,7 +147,7 @@ def test_a_new_lambda_retrains_ice_alone_and_reverting_restores(finished):
     finished.params = values
     stages, _ = repro(finished)
     expected = {f"{s}_{g}@tiny-few-{run}-ice-0" for s in ("train", "score", "metrics") for g, run in ICE_RUNS.items()}
-    expected |= {"trace_few@tiny-few-wideresnet-scratch-ice-0", SUMMARY, *PER_SCALE, *NOTEBOOKS}
+    expected |= {CHECK, "trace_few@tiny-few-wideresnet-scratch-ice-0", SUMMARY, *PER_SCALE, *NOTEBOOKS}
     assert set(stages) == expected, "no other method, and no sweep"
     assert finished.bytes("figures/*.csv") != {k: v for k, v in before.items() if k.endswith(".csv")}
     values["tiny"]["train"]["ice"]["weight"] = 0.1
@@ -159,7 +161,7 @@ def test_a_new_candidate_sweeps_anew_and_trains_no_run(finished):
     values = finished.params
     values["tiny"]["sweeps"]["ice-weight"]["values"].append({"weight": 0.4})
     finished.params = values
-    assert set(repro(finished)[0]) == {"methods@tiny", "sweep@tiny-ice-weight", *NOTEBOOKS}
+    assert set(repro(finished)[0]) == {CHECK, "methods@tiny", "sweep@tiny-ice-weight", *NOTEBOOKS}
     assert "0.4" in (finished.root / "reports/04_ablations.ipynb").read_text()
 
 
@@ -201,7 +203,7 @@ def test_a_new_seed_trains_the_new_runs_alone(finished):
     }
     expected = {f"{s}_{g}@tiny-few-{run}-1" for s in ("train", "score", "metrics") for g in runs for run in runs[g]}
     expected |= {f"trace_few@tiny-few-{run}-1" for run in runs["few"]}
-    assert set(stages) == expected | {SUMMARY, *PER_SCALE, *NOTEBOOKS}, "sweeps stay with the first seed"
+    assert set(stages) == expected | {CHECK, SUMMARY, *PER_SCALE, *NOTEBOOKS}, "sweeps stay with the first seed"
     assert re.search(r"\| ICE ‡ .*\d ± \d", (finished.root / "figures/table2.md").read_text())
     assert re.search(r"ICE.*\d ± \d", (finished.root / "figures/table3.md").read_text())
 
@@ -245,14 +247,15 @@ def least_logit(logits):
 
 
 def test_a_bad_parameter_ends_in_one_readable_error(finished):
+    before = finished.bytes("checkpoints/**/*")
     values = finished.params
     values["tiny"]["train"]["ice"]["weight"] = -0.5
     finished.params = values
     status, output = finished.call(sys.executable, "-m", "dvc", "repro", check=False)
     assert status != 0 and "train.ice.weight = -0.5: expected a number ≥ 0" in output
     assert "Traceback" not in output
-    failed = re.search(r"failed to reproduce 'train_\w+@tiny-(\S+)'", output).group(1)
-    assert not (finished.root / f"checkpoints/tiny/{failed}.safetensors").exists(), "nothing is left as if complete"
+    assert f"failed to reproduce '{CHECK}'" in output and STAGE.findall(output) == [CHECK]
+    assert finished.bytes("checkpoints/**/*") == before, "nothing is removed"
 
 
 def test_a_notebook_that_raises_is_no_report(ready):
