@@ -244,9 +244,12 @@ def check():
     Raises
     ------
     ValueError
-        As `load`, or if a declared run asks for what its scale does not have.
+        As `load`, or if a task or a declared run asks for what its scale does not have.
     """
-    for scale in load().scales:
+    loaded = load()
+    for scale in loaded.scales:
+        for known in loaded.known:
+            task(scale, known)
         declared(scale)
     write_bytes(paths.CHECKED, b"params.yaml can be used\n")
 

@@ -7,18 +7,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from icelib import heads, scores
 from icelib.checks import check_parameters, hint, pick_function, unique
 from icelib.divisions import Task
-from icelib.kinds import (
-    Batch,
-    Changes,
-    Epochs,
-    Name,
-    NonNegative,
-    Positive,
-    Seed,
-    Share,
-    Strict,
-    Value,
-)
+from icelib.kinds import Batch, Changes, Epochs, Name, NonNegative, Positive, Seed, Share, Strict, Value
 from icelib.methods import METHODS
 
 

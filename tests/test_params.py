@@ -426,10 +426,13 @@ def test_a_function_that_is_no_loss_is_refused_before_it_trains(write, monkeypat
         params.load()
 
 
-def test_the_check_looks_up_every_run(write, tmp_path, monkeypatch):
+def test_the_check_looks_up_every_task_and_run(write, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "CHECKED", tmp_path / "data/params.txt")
     write("runs", "few", "methods", to=["plain", "ice", "bce"])
     with pytest.raises(ValueError, match="unknown tiny.train: 'bce'"):
+        params.check()
+    write("known", to=["few", "many"])
+    with pytest.raises(ValueError, match="unknown tiny.known: 'many'"):
         params.check()
     assert not paths.CHECKED.exists()
     write()
