@@ -9,6 +9,8 @@ from PIL import Image
 from icelib import paths
 from icelib.photographs import decode, shrink
 
+MOST_ELONGATED = 1000  # long side over short: more is no photograph, and would be resized to gigabytes
+
 
 def read_own(path):
     """Read a user's ``.npz`` or image folder: (images, labels or None, class names)."""
@@ -35,6 +37,9 @@ def read_npz(path):
         _fits(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files if key in ("images", "labels")}
+        for key, array in arrays.items():
+            if not isinstance(array, np.ndarray):  # numpy returns the bytes of a member that is no array
+                raise ValueError(f"its member {key!r} is no array")
     except FileNotFoundError:
         raise ValueError(f"{paths.relative(path)} is missing") from None
     except Exception as error:  # zipfile and numpy raise a dozen kinds for damaged files
@@ -46,17 +51,25 @@ def read_npz(path):
         raise ValueError(
             f"{paths.relative(path)}: images are {images.dtype} {images.shape}, expected uint8 (N, 32, 32, 3), N ≥ 1"
         )
-    if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0):
+    if labels is None:
+        return images, None
+    integers = labels.shape == (len(images),) and labels.dtype.kind in "iu"
+    # after the cast, which makes large unsigned numbers negative
+    if not integers or labels.astype(np.int64).min() < 0:
+        span = f" from {labels.min()} to {labels.max()}" if integers else ""
         raise ValueError(
-            f"{paths.relative(path)}: labels are {labels.dtype} {labels.shape}, expected integers ≥ 0 of shape ({len(images)},)"
+            f"{paths.relative(path)}: labels are {labels.dtype} {labels.shape}{span}, expected integers from 0 to 2⁶³ − 1 "
+            f"of shape ({len(images)},)"
         )
-    return images, labels if labels is None else labels.astype(np.int64)
+    return images, labels.astype(np.int64)
 
 
 def _fits(path):
     """Raise ValueError if the arrays of an ``.npz``, which may be compressed a thousandfold, exceed the memory."""
+    # numpy takes a member with or without the suffix
+    names = [f"{key}{suffix}" for key in ("images", "labels") for suffix in ("", ".npy")]
     with zipfile.ZipFile(path) as file:
-        size = sum(entry.file_size for entry in file.infolist() if entry.filename in ("images.npy", "labels.npy"))
+        size = sum(entry.file_size for entry in file.infolist() if entry.filename in names)
     free = psutil.virtual_memory().available
     if size > free:
         raise ValueError(f"its arrays take {size:,} bytes of memory, and {free:,} are free")
@@ -71,11 +84,22 @@ def _read_folder(folder):
     images = []
     for path in files:
         try:
+            _check_sides(path)
             images.append(decode(path, shrink))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{path} is not a readable image: {error}") from error
+        except Exception as error:  # Pillow raises a dozen kinds for damaged files
+            raise ValueError(f"{path} is not a readable image: {str(error) or type(error).__name__}") from error
     names = [path.relative_to(folder).parts[0] for path in files]
     if any(path.parent == folder for path in files):
         return np.stack(images), None, []  # classes only where every image lies in a class's folder
     classes = sorted(set(names))
     return np.stack(images), np.array([classes.index(name) for name in names]), classes
+
+
+def _check_sides(path):
+    """Raise ValueError if an image is so long that it would not fit into the memory once its short side is 32."""
+    with Image.open(path) as image:  # reads its header alone
+        width, height = image.size
+    if max(width, height) > MOST_ELONGATED * min(width, height):
+        raise ValueError(
+            f"it has {width:,}×{height:,} pixels, expected a long side of at most {MOST_ELONGATED:,} times the short one"
+        )

@@ -221,10 +221,11 @@ def test_own_folder_is_resized_and_its_subfolders_are_classes(root):
         ({"images": np.zeros((0, 32, 32, 3), np.uint8)}, "N ≥ 1"),
         (
             {"images": images(3), "labels": np.zeros(2, int)},
-            r"labels are int64 \(2,\), expected integers ≥ 0 of shape \(3,\)",
+            r"labels are int64 \(2,\), expected integers from 0 to 2⁶³ − 1 of shape \(3,\)",
         ),
         ({"images": images(3), "labels": np.zeros(3)}, "labels are float64"),
-        ({"images": images(3), "labels": np.array([0, -1, 2])}, "labels are int64"),
+        ({"images": images(3), "labels": np.array([0, -1, 2])}, r"labels are int64 \(3,\) from -1 to 2"),
+        ({"images": images(3), "labels": np.array([0, 1, 2**63], np.uint64)}, "to 9223372036854775808, expected"),
         ({"images": np.array([{}], dtype=object)}, "not a readable .npz file"),
     ],
 )

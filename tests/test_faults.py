@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from PIL import Image
 
 from icelib import catalog, data, files, images, notebooks, paths, photographs, results, sweeps, tensors, training
 from icelib.errors import SourceError
@@ -68,11 +69,33 @@ def test_hostile_npz_files_are_refused(tmp_path, monkeypatch):
     npz(path, images_npy=array((10**13, 32, 32, 3), bytes(100)))
     with pytest.raises(ValueError, match=r"mine.npz is not a readable .npz file"):
         images.read_npz(path)
-    npz(path, images_npy=array((1000, 32, 32, 3), bytes(3_072_000)))
-    assert path.stat().st_size < 10_000
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 1_000_000}))
-    with pytest.raises(ValueError, match=r"its arrays take 3,072,\d+ bytes of memory, and 1,000,000 are free"):
+    npz(path, images=b"no array")
+    with pytest.raises(ValueError, match=r"mine.npz is not a readable .npz file: its member 'images' is no array"):
         images.read_npz(path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 1_000_000}))
+    for name in ("images_npy", "images"):  # numpy takes both
+        npz(path, **{name: array((1000, 32, 32, 3), bytes(3_072_000))})
+        assert path.stat().st_size < 10_000
+        with pytest.raises(ValueError, match=r"its arrays take 3,072,\d+ bytes of memory, and 1,000,000 are free"):
+            images.read_npz(path)
+
+
+def test_hostile_images_in_a_folder_are_refused(tmp_path, monkeypatch):
+    file = tmp_path / "long.png"
+    for size in ((100_000, 1), (1, 100_000)):
+        Image.new("RGB", size).save(file)
+        shown = "×".join(f"{side:,}" for side in size)
+        with pytest.raises(ValueError, match=rf"long.png is not a readable image: it has {shown} pixels, expected a"):
+            images.read_own(tmp_path)
+    Image.new("RGB", (500, 1)).save(file)
+    assert images.read_own(tmp_path)[0].shape == (1, 32, 32, 3)
+
+    def decode(path, fit):
+        raise MemoryError
+
+    monkeypatch.setattr(images, "decode", decode)
+    with pytest.raises(ValueError, match="long.png is not a readable image: MemoryError"):
+        images.read_own(tmp_path)
 
 
 def test_names_in_a_zip_never_become_paths(tmp_path, monkeypatch):
