@@ -16,7 +16,7 @@ from icelib import cells, lockfile, lookup, paths, tables, trail, variant_trail
 from icelib.errors import readable_errors
 from icelib.methods import METHODS
 from icelib.tables import ABLATION, POSTHOC, ROWS, TRIPLE
-from icelib.tracing import Trace
+from icelib.tracing import MEND, Trace
 
 
 def behind(name, cell):
@@ -141,7 +141,7 @@ def _compare(trace, name, cell, results):
         trace.check(False, f"the result files of {cell.runs} have no entry {missing}, which {name} shows")
         return
     value, where = cells.ours(entries)["ours"], f"{detector}, {outliers}, {cell.metric}, {cell.convention}"
-    other = f"{name} has {cell.ours} where the result files of {cell.runs} say {value} ({where}); run `dvc repro`"
+    other = f"{name} has {cell.ours} where the result files of {cell.runs} say {value} ({where}); {MEND}"
     trace.check(value == cell.ours, other)
 
 

@@ -13,6 +13,8 @@ from icelib.versions import LIBRARIES
 IN_GIT = ("figures/", *(f"results/{x}/" for x in ("beyond", "confirmation", "data", "history", "metrics", "sweeps")))
 EXCERPTS = "notebooks/code/methods/"  # written by icelib.excerpts, one folder for each scale
 FROM_STAGES = ("checkpoints/", "data/", "results/")
+# `dvc repro` alone takes a file for good that it brought back itself from a damaged object of its cache
+MEND = "remove the changed file and run `make results`"
 
 
 class Trace:
@@ -127,7 +129,8 @@ class Trace:
         if exists:
             found = md5(path)
             self.check(
-                found == digest, f"{path} (MD5 {found}) is not what {stage.name} made ({digest}); run `dvc repro`"
+                found == digest,
+                f"{path} (MD5 {found}) is not what {stage.name} made ({digest}); remove it and run `make results`",
             )
             if path.startswith(IN_GIT):
                 self._recorded(path)

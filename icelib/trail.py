@@ -6,6 +6,7 @@ import pandas as pd
 
 from icelib import ablations, lockfile, lookup, params, paths, sweeps, tensors
 from icelib.files import read_json
+from icelib.tracing import MEND
 
 
 def follow_run(trace, scale, name):
@@ -54,9 +55,7 @@ def follow_run(trace, scale, name):
         other = f"{metrics} was made with other parameters than params.yaml has; run `dvc repro`"
         trace.check(run is None or result.get("digest") == run.digest, other)
     if result and past:
-        other = (
-            f"{metrics} and {history} name different machines or versions: they are of two trainings; run `dvc repro`"
-        )
+        other = f"{metrics} and {history} name different machines or versions: they are of two trainings; {MEND}"
         trace.check(result["environment"] == past["environment"], other)
     environment = {key: past["environment"][key] for key in ("python", "torch")} if past else {}
     trace.libraries(origin.get("scoring", {}).get("libraries", {}) | environment, commit)

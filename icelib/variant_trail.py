@@ -6,6 +6,8 @@ import pandas as pd
 
 from icelib import beyond_tables, lookup, params, paths
 from icelib.files import read_json
+from icelib.methods import METHODS
+from icelib.tracing import MEND
 
 KEYS = ("scale", "part", "variant", "images", "metric")  # as `lookup.KEYS`
 
@@ -32,12 +34,14 @@ def cells():
 def find(words):
     """Find the one figure that has all of some words among its keys, as `lookup.find` does.
 
+    A variant may be named by its key or by its title, which figures and tables show.
+
     Raises
     ------
     ValueError
         As `cells` and `lookup.find`, or if the variant diverged, so that it has no figure.
     """
-    table = cells()
+    table, words = cells(), _by_key(words)
     try:
         return lookup.find(table, KEYS, words)
     except ValueError:
@@ -50,6 +54,21 @@ def find(words):
                     what = f"{beyond_tables.what_diverged(result)}; see {paths.relative(path)}"
                     raise ValueError(f"{name} has no figures at {scale} scale: {what}") from None
         raise
+
+
+def _by_key(words):
+    """Put a variant's key in place of the words of its title; of several titles the one of most words."""
+    given = {part for word in words for part in _parts(word)}
+    fitting = {name: title for name in params.load().variants if (title := _parts(METHODS[name].title)) <= given}
+    if not fitting:
+        return words
+    name = max(fitting, key=lambda name: len(fitting[name]))
+    # the tables add "(paper)" to titles of the paper's methods
+    return [f"variant={name}", *(word for word in words if not _parts(word) <= fitting[name] | {"paper"})]
+
+
+def _parts(text):
+    return {lookup.simplified(part.strip("(),")) for part in text.split()}
 
 
 def follow(trace, cell):
@@ -84,4 +103,4 @@ def follow(trace, cell):
     trace.libraries({key: runs[0]["environment"][key] for key in ("python", "torch")} if runs else {}, commit)
     found = round(beyond_tables.figures(runs, cell.images)[cell.metric].mean(), 4) if runs else None
     where = f"{cell.variant}, {cell.part}, {cell.images}, {cell.metric}"
-    trace.check(found == cell.ours, f"the table has {cell.ours} where {name} says {found} ({where}); run `dvc repro`")
+    trace.check(found == cell.ours, f"the table has {cell.ours} where {name} says {found} ({where}); {MEND}")

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 import yaml
 
-from icelib import lookup, paths, provenance, statement, tensors
+from icelib import lookup, paths, provenance, statement, tensors, variant_trail
 from tests.conftest import SOURCE
 
 CELL = ["CIFAR10", "ICE", "scratch", "AUROC"]  # of Table 2
@@ -107,6 +107,7 @@ def test_contradictions_are_found(clone, capsys):
     text = contradictions()
     assert re.search(r"table2 has [\d.]+ where the result files of \S+ say 99.0", text)
     assert f"{metrics.relative_to(clone)} (MD5 " in text and "is not what metrics_few@" in text
+    assert "remove it and run `make results`" in text, "plain dvc repro trusts what it restored from a damaged cache"
 
     lock = clone / "dvc.lock"
     scores = yaml.load(lock.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]
@@ -173,6 +174,21 @@ def test_unknown_cells_list_what_there_is(clone, arguments, expected):
     with pytest.raises(SystemExit) as ended:
         provenance.main(arguments)
     assert re.search(expected, str(ended.value.code) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "variant"),
+    [
+        (["likelihood ratio"], "ratio"),
+        (["ratio", "likelihood"], "ratio"),
+        (["Energy, Gaussian head (paper)"], "energy_gaussian"),
+        (["ICE", "(paper)"], "ice"),
+        (["ICE and OE"], "with_oe"),
+        (["with_oe"], "with_oe"),
+    ],
+)
+def test_variants_are_found_by_the_titles_that_tables_show(clone, words, variant):
+    assert variant_trail.find([*words, "search", "accuracy", "validation"]).variant == variant
 
 
 def test_a_cell_that_was_not_run_says_so(clone):
