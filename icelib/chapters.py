@@ -1,10 +1,13 @@
-"""Which executed notebooks there should be, in reading order, and whether they are there."""
+"""Which executed notebooks there should be, in reading order, and whether they are there and whole."""
 
 import ast
+import base64
+import io
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+from PIL import Image
 
 from icelib import params, paths
 
@@ -70,9 +73,15 @@ def _execution(name, run=None):
 
 
 def _parameters(path):
-    cells = [cell for cell in read(path).cells if "parameters" in cell.metadata.get("tags", [])]
-    code = ast.parse("\n".join(cell.source for cell in cells))
-    return {node.id for node in ast.walk(code) if isinstance(node, ast.Name)}
+    return _assigned(read(path), "parameters")
+
+
+def _assigned(notebook, tag):
+    """Return what the cells with a tag assign: a dict of names to expressions as text, without quotation marks."""
+    cells = [cell.source for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+    found = [x for x in ast.parse("\n".join(cells)).body if isinstance(x, ast.Assign | ast.AnnAssign) and x.value]
+    names = [(x, name) for x in found for name in ast.walk(x) if isinstance(name, ast.Name)]
+    return {name.id: ast.unparse(x.value).strip("'") for x, name in names if isinstance(name.ctx, ast.Store)}
 
 
 def read(path):
@@ -83,15 +92,75 @@ def read(path):
         raise ValueError(f"{paths.relative(path)} is no notebook: {error}") from None
 
 
-def executed(report):
-    """Read an executed notebook; raise ValueError if a cell of it was not executed."""
-    notebook = read(report)
-    for number, cell in enumerate(notebook.cells, 1):
-        if cell.cell_type == "code" and cell.source and not cell.execution_count:
-            raise ValueError(
-                f"{paths.relative(report)}: cell {number} was not executed; remove the file and run `dvc repro`"
-            )
+def executed(execution, chapter):
+    """Read the report of an execution, and check that it is what an execution leaves.
+
+    Parameters
+    ----------
+    execution : Execution
+    chapter : Chapter
+        That it is of.
+
+    Returns
+    -------
+    nbformat.NotebookNode
+
+    Raises
+    ------
+    ValueError
+        If it is no notebook, another one, or one with other parameters; if a cell was not executed or
+        raised, no cell has an output, or a picture in it is damaged. Names the report and what mends it.
+    """
+    try:
+        notebook = read(execution.report)
+        _check_identity(notebook, execution, chapter)
+        code = [(number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
+        for number, cell in code:
+            _check_executed(number, cell)
+        if not any(cell.outputs for _, cell in code):
+            raise ValueError("no cell has an output")
+    except (ValueError, SyntaxError) as error:  # the latter of damaged parameters
+        name = paths.relative(execution.report)
+        told = str(error).removeprefix(f"{name} ")
+        raise ValueError(f"{name}: {told}; remove the file and run `make results`") from None
     return notebook
+
+
+def _check_identity(notebook, execution, chapter):
+    # A report may be older than its notebook. One of another notebook has another title and other code.
+    own = read(paths.NOTEBOOKS / f"{chapter.notebook}.ipynb")
+    title, expected = ((x.cells[0].source.splitlines() or [""])[0] if x.cells else "" for x in (notebook, own))
+    if title != expected and _code(notebook) != _code(own):
+        raise ValueError(f"it is of another notebook: it begins with {title[:80]!r}, expected {expected!r}")
+    found = _assigned(notebook, "parameters") | _assigned(notebook, "injected-parameters")
+    wanted = {"scale": chapter.scale} if chapter.scale else {}
+    if execution.run:
+        wanted = {name: getattr(execution.run, name) for name in found if hasattr(execution.run, name)}
+    for name, value in wanted.items():
+        if found.get(name) != str(value):
+            raise ValueError(f"it was executed with {name} = {found.get(name)!r}, expected {str(value)!r}")
+
+
+def _code(notebook):
+    return [
+        cell.source
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+
+
+def _check_executed(number, cell):
+    if cell.source and not cell.execution_count:
+        raise ValueError(f"cell {number} was not executed")
+    for output in cell.outputs:
+        if output.output_type == "error":
+            raise ValueError(f"cell {number} raised {output.ename}")
+        for kind in ("image/png", "image/jpeg"):
+            if kind in output.get("data", {}):
+                try:
+                    Image.open(io.BytesIO(base64.b64decode(output.data[kind]))).load()
+                except Exception as error:  # Pillow raises a dozen kinds for damaged files
+                    raise ValueError(f"a picture of cell {number} is damaged: {error}") from None
 
 
 def check_complete(chapters, others):

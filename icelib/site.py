@@ -82,7 +82,7 @@ def _contents():
 
 
 def _show(execution, chapter, links):
-    notebook = chapters.executed(execution.report)
+    notebook = chapters.executed(execution, chapter)
     try:
         body = pages.cells(notebook)
         if body.h1 is None or body.p is None:

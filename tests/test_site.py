@@ -83,7 +83,13 @@ def make(root, monkeypatch, notebooks):
     last = {"accuracy": 0.5, "validation": {"outliers": {"auroc": 0.625}, "jigsaw": {"auroc": 0.75}}}
     for chapter in chapters.declared():
         for execution in chapter.executions:
-            execute(paths.NOTEBOOKS / f"{chapter.notebook}.ipynb", execution.report)
+            values = execution.run or chapter
+            names = [
+                name for name in ("scale", "known", "network", "protocol", "method", "seed") if hasattr(values, name)
+            ]
+            lines = [f"{name} = {str(getattr(values, name))!r}" for name in names if getattr(values, name) is not None]
+            injected = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": ["injected-parameters"]})
+            execute(paths.NOTEBOOKS / f"{chapter.notebook}.ipynb", execution.report, [injected] if lines else [])
             if execution.run:
                 paths.history(execution.run).parent.mkdir(parents=True, exist_ok=True)
                 paths.history(execution.run).write_text(json.dumps({"epochs": [last]}))
@@ -262,6 +268,51 @@ def test_a_report_that_is_none_is_an_error(small, content, message):
     report = paths.REPORTS / "01_small.ipynb"
     report.write_text(content or small.read_text())
     with pytest.raises(ValueError, match=f"reports/01_small.ipynb.*{message}"):
+        site.build()
+
+
+def spoil(report, change):
+    notebook = nbformat.read(report, as_version=4)
+    change([cell for cell in notebook.cells if cell.cell_type == "code"], notebook)
+    nbformat.write(notebook, report)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda code, _: [cell.update(outputs=[]) for cell in code], "no cell has an output"),
+        (
+            lambda code, _: code[0].outputs.append(nbformat.v4.new_output("error", ename="OSError")),
+            "cell 2 raised OSError",
+        ),
+        (
+            lambda code, _: code[0].outputs[1].data.update({"image/png": base64.b64encode(picture()[:-300]).decode()}),
+            "a picture of cell 2 is damaged: ",
+        ),
+        (
+            lambda code, notebook: (code[0].update(source="2"), notebook.cells[0].update(source="# Other\n\nText.")),
+            "it is of another notebook: it begins with '# Other', expected '# A title'",
+        ),
+    ],
+)
+def test_a_damaged_report_is_an_error(small, change, message):
+    spoil(paths.REPORTS / "01_small.ipynb", change)
+    with pytest.raises(
+        ValueError, match=f"reports/01_small.ipynb: {message}.*; remove the file and run `make results`"
+    ):
+        site.build()
+
+
+def test_a_report_that_is_older_than_its_notebook_is_shown(small):
+    spoil(paths.REPORTS / "01_small.ipynb", lambda code, _: code[0].update(source="2 + 2"))
+    site.build()
+
+
+def test_the_report_of_another_run_is_an_error(tmp_path, monkeypatch):
+    make(tmp_path / "project", monkeypatch, [SOURCE / "notebooks/02_training.ipynb"])
+    ice, plain = (paths.REPORTS / f"tiny/02_training-few-wideresnet-scratch-{x}-0.ipynb" for x in ("ice", "plain"))
+    shutil.copy(plain, ice)
+    with pytest.raises(ValueError, match="scratch-ice-0.ipynb: it was executed with method = 'plain', expected 'ice'"):
         site.build()
 
 
