@@ -66,7 +66,8 @@ def _agreement1(scale):
         f"{said} (known set, network, schedule, outliers, metric), and here in {ours.best_ours.sum()} of {len(ours)}: "
         f"ahead of both others in {(ours.lead > 0).sum()}, behind one in {(ours.lead < 0).sum()}, within the noise in "
         f"{ours.lead.isna().sum()}. Of the {len(both)} whose outliers play one of the paper's sets, {both.same_order.sum()} "
-        f"have the paper's order of all three, and {(both.best_paper == both.best_ours).sum()} agree on whether ICE is best."
+        f"have the paper's order of all three (its ties fit either order), and {(both.best_paper == both.best_ours).sum()} "
+        "agree on whether ICE is best."
     )
 
 
