@@ -194,11 +194,19 @@ def cache(lab, report, random):
         "damaged object in DVC's cache, with the output that it holds missing",
         "it is not used, or a reader names the output and removing both makes the same outputs",
     )
-    for stage in ("own_data@digits-train", "task@tiny-few", f"train_few@{RUN}", f"score_few@{RUN}", "benchmark"):
+    for stage, within in (
+        ("own_data@digits-train", "data/"),
+        ("task@tiny-few", "data/"),
+        (f"train_few@{RUN}", "checkpoints/"),
+        (f"train_few@{RUN}", "reports/"),
+        (f"score_few@{RUN}", "results/"),
+        (f"metrics_few@{RUN}", "results/"),
+        ("benchmark", ""),
+    ):
         for guarded in (True, False):
             project = lab.copy()
-            entry = stages(project)[stage]
-            out = next(out for out in entry["outs"] if not out["path"].endswith(".epochs") and "md5" in out)
+            outs = [out for out in stages(project)[stage]["outs"] if out["path"].startswith(within)]
+            out = next(out for out in outs if not out["path"].endswith(".epochs") and "md5" in out)
             path, cached = project.root / out["path"], cache_object(project, out["md5"])
             held = cached
             if path.is_dir():
