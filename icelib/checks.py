@@ -1,6 +1,7 @@
 """Checks of names and values in params.yaml, whose errors say what was found and what was expected."""
 
 import difflib
+import functools
 import inspect
 
 from icelib import heads, losses, scores
@@ -9,15 +10,22 @@ from icelib.methods import GIVEN, METHODS, Method
 
 def loss_parameters(method):
     """Names of the keyword parameters that the loss of a method (key of `METHODS`) takes."""
-    signature = inspect.signature(METHODS[method].loss)
-    return tuple(name for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY)
+    return _names(METHODS[method].loss, METHODS[method].head)[0]
+
+
+@functools.lru_cache  # params.yaml has hundreds of places where they are asked for, and is read again and again
+def _names(loss, head):
+    """Names of the parameters of a loss and of a head."""
+    signature = inspect.signature(loss)
+    keywords = tuple(name for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY)
+    return keywords, heads.parameters(head)
 
 
 def check_parameters(method, values, place=None):
     """Raise ValueError unless `values` are the parameters of a method's loss and head; `place` names them."""
     place = place or f"train.{method}"
     head = METHODS[method].head
-    expected = loss_parameters(method) + heads.parameters(head)
+    expected = sum(_names(METHODS[method].loss, head), ())
     factors = getattr(heads.HEADS.get(head, head), "factors", None)
     rules = (factors, method in GIVEN)
     for key in values:

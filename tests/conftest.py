@@ -202,16 +202,22 @@ def project(tmp_path):
     return make_project(root)
 
 
+PREPARE = """
+from icelib import data, params, paths, tasks
+for name, own in params.load().own_datasets.items():
+    data.prepare(name, paths.ROOT / own.path)
+data.prepare("gaussian")
+tasks.make("tiny", "few")
+"""
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """A tiny project with data sets and task made; tests copy it and leave it as it is."""
     root = tmp_path_factory.mktemp("prepared") / "project"
     root.mkdir()
     project = make_project(root)
-    for name in project.params["own_datasets"]:
-        project.python("data", name)
-    project.python("data", "gaussian")
-    project.python("tasks", "tiny", "few")
+    project.call(sys.executable, "-c", PREPARE)  # one process, since most of its time is that of the imports
     return project
 
 
@@ -220,6 +226,20 @@ def ready(prepared, tmp_path):
     """A copy of the prepared project, to be changed by one test."""
     shutil.copytree(prepared.root, tmp_path / "project")
     return Project(tmp_path / "project")
+
+
+MADE = {}
+
+
+def once(project, name, make):
+    """Let `make` write files into a project; where it was called for another test, write the same ones."""
+    if name not in MADE:
+        before = project.bytes("**/*")
+        make()
+        MADE[name] = {path: content for path, content in project.bytes("**/*").items() if content != before.get(path)}
+    for path, content in MADE[name].items():
+        (project.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / path).write_bytes(content)
 
 
 @pytest.fixture

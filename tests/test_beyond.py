@@ -10,6 +10,7 @@ from scipy import stats
 
 from icelib import beyond, beyond_figures, beyond_tables, engine, errors, params, paths, training, variant_trail
 from icelib.methods import METHODS
+from tests.conftest import once
 
 
 def runs(accuracy, auroc, seeds=(0, 1, 2), far=0.8):
@@ -162,9 +163,16 @@ def test_stale_results_are_refused(inside):
         beyond.search("laptop", "ice")
 
 
-def test_a_confirmation_of_another_variant_is_refused(inside):
-    found = {name: beyond.search("tiny", name) for name in ("ice", "two_weights")}
-    other = None if beyond.choose(found) else "two_weights"
+@pytest.fixture
+def searched(inside):
+    """What the searches for both variants found."""
+    names = ("ice", "two_weights")
+    once(inside, "searches", lambda: [beyond.search("tiny", name) for name in names])
+    return {name: beyond.load("tiny", name) for name in names}
+
+
+def test_a_confirmation_of_another_variant_is_refused(searched):
+    other = None if beyond.choose(searched) else "two_weights"
     refused = r"results/confirmation/tiny.json is not of the variant, values and seeds that are wanted"
     paths.confirmation("tiny").parent.mkdir(parents=True)
     paths.confirmation("tiny").write_text(json.dumps({"scale": "tiny", "best": other, "values": {}, "runs": {}}))
@@ -172,11 +180,10 @@ def test_a_confirmation_of_another_variant_is_refused(inside):
         beyond_tables.load("tiny")
 
 
-def test_a_confirmation_with_other_values_is_refused(inside, monkeypatch):
-    found = {name: beyond.search("tiny", name) for name in ("ice", "two_weights")}
+def test_a_confirmation_with_other_values_is_refused(searched, monkeypatch):
     monkeypatch.setattr(beyond, "choose", lambda found: "two_weights")
     confirmed = beyond.confirm("tiny")
-    assert confirmed["values"] == {name: result["values"] for name, result in found.items()}
+    assert confirmed["values"] == {name: result["values"] for name, result in searched.items()}
     assert beyond_tables.load("tiny")[1] == confirmed["runs"]
     confirmed["values"]["ice"]["weight"] += 0.1
     paths.confirmation("tiny").write_text(json.dumps(confirmed))

@@ -26,7 +26,7 @@ from icelib import (
     training,
 )
 from icelib.methods import METHODS
-from tests.conftest import RUN
+from tests.conftest import RUN, once
 
 
 def gaussian(count, shift=0.0, dimensions=2, seed=0):
@@ -176,10 +176,13 @@ def test_measure_compares_the_gradients_of_a_training_step():
 
 @pytest.fixture
 def traced(inside):
-    for method in ("plain", "ice"):
-        run = params.run(*RUN, method, 0)
-        training.train(run)
-        traces.trace(run)
+    def make():
+        for method in ("plain", "ice"):
+            run = params.run(*RUN, method, 0)
+            training.train(run)
+            traces.trace(run)
+
+    once(inside, "traces", make)
     return inside
 
 

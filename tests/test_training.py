@@ -275,6 +275,7 @@ def wait_for_a_state(project):
         time.sleep(0.01)
 
 
+@pytest.mark.slow  # the function alone is interrupted in a fast test, and the drill kills 50 times
 def test_kill_9_in_mid_run_then_the_same_command(ready):
     """Through papermill, as the pipeline runs it; the whole process group is killed."""
     values = ready.params
