@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import hashlib
 import io
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import nbformat
 from PIL import Image
 
-from icelib import params, paths
+from icelib import lockfile, params, paths
 
 BEYOND = "09_beyond_ice"  # shows the scales of `beyond` in params.yaml alone
 
@@ -177,11 +178,46 @@ def check_complete(chapters, others):
     ValueError
         Names what is missing, and what makes it.
     """
-    executions = [execution for chapter in chapters for execution in chapter.executions]
-    wanted = [execution.report for execution in executions]
-    wanted += [paths.history(execution.run) for execution in executions if execution.run]
-    wanted += others
+    wanted = _wanted(chapters, others)
     missing = [f"  {paths.relative(path)}" for path in wanted if not path.is_file()]
     if missing:
         what = f"{len(missing)} of the {len(wanted)} files that the site is made from are missing"
         raise ValueError("\n".join([f"{what}; `make results` (or `dvc repro`) makes them:", *missing]))
+
+
+def unrecorded(chapters, others):
+    """List the files of the site that are not the ones that the pipeline made, as dvc.lock has them.
+
+    A notebook that was executed by hand is one, and a file that was changed since; what was changed need
+    not show it.
+
+    Parameters
+    ----------
+    chapters : list of Chapter
+    others : list of pathlib.Path
+        Files that are needed too.
+
+    Returns
+    -------
+    list of pathlib.Path
+        All files, if there is no dvc.lock.
+
+    Raises
+    ------
+    ValueError
+        If dvc.lock is damaged.
+    """
+    there = (paths.ROOT / lockfile.LOCK).exists()
+    recorded = {path: md5 for stage in lockfile.read().values() for path, md5 in stage.outs.items()} if there else {}
+    return [
+        path
+        for path in _wanted(chapters, others)
+        if recorded.get(paths.relative(path).as_posix()) != hashlib.md5(path.read_bytes()).hexdigest()
+    ]
+
+
+def _wanted(chapters, others):
+    """List the files that the site is made from."""
+    executions = [execution for chapter in chapters for execution in chapter.executions]
+    histories = [paths.history(execution.run) for execution in executions if execution.run]
+    return [*(execution.report for execution in executions), *histories, *others]

@@ -24,6 +24,7 @@ ABOUT = (
 )
 TABLES = [f"{name}.{suffix}" for name in ("table1", "table2", "table2_extended", "table3") for suffix in ("csv", "tex")]
 NEEDED = ["fig1.png", "fig1.txt", "table2.md", *TABLES]  # of figures/
+CHANGED = "not as dvc.lock records it: executed by hand, or changed since the pipeline made it"
 
 
 class Shown(NamedTuple):
@@ -39,8 +40,10 @@ def build():
 
     Returns
     -------
-    pathlib.Path
+    index : pathlib.Path
         Its first page.
+    changed : list of pathlib.Path
+        What it was made from and dvc.lock does not have (`chapters.unrecorded`); the site says so too.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def build():
     index = paths.SITE / "index.html"
     if paths.SITE.exists() and not (index.is_file() and f'content="{pages.GENERATOR}"' in index.read_text()):
         raise ValueError(f"{paths.relative(paths.SITE)} exists and is no site that we made; move it away")
-    contents = _contents()
+    contents, changed = _contents()
     with tempfile.TemporaryDirectory(dir=paths.SITE.parent, prefix=".writing-") as folder:
         new = Path(folder) / "new"
         for place, content in contents.items():
@@ -60,34 +63,39 @@ def build():
         if paths.SITE.exists():
             paths.SITE.rename(Path(folder) / "old")
         new.rename(paths.SITE)
-    return index
+    return index, changed
 
 
 def _contents():
-    """Return the content of every file of the site, by its place."""
-    listed = chapters.declared()
-    chapters.check_complete(listed, [paths.FIGURES / name for name in NEEDED])
+    """Return the content of every file of the site, by its place, and what dvc.lock does not have."""
+    listed, others = chapters.declared(), [paths.FIGURES / name for name in NEEDED]
+    chapters.check_complete(listed, others)
+    changed = chapters.unrecorded(listed, others)
     links = Links({(chapter.notebook, chapter.scale): chapter.place for chapter in listed})
     shown = {
-        execution.place: _show(execution, chapter, links) for chapter in listed for execution in chapter.executions
+        execution.place: _show(execution, chapter, links, execution.report in changed)
+        for chapter in listed
+        for execution in chapter.executions
     }
     titles = {chapter.place: _title(chapter, shown) for chapter in listed}
-    written = {"index.html": _index(listed, titles, shown, links)}
+    written = {"index.html": _index(listed, titles, shown, links, changed)}
     for chapter in listed:
         written |= _chapter(chapter, titles, shown)
     links.check()
     written |= {place: pages.source(place, path) for place, path in links.files.items() if lexer(path)}
     files = {place: text.encode() for place, text in (written | {"style.css": pages.style()}).items()}
-    return files | {place: path.read_bytes() for place, path in links.files.items() if not lexer(path)}
+    return files | {place: path.read_bytes() for place, path in links.files.items() if not lexer(path)}, changed
 
 
-def _show(execution, chapter, links):
+def _show(execution, chapter, links, changed):
     notebook = chapters.executed(execution, chapter)
     try:
         body = pages.cells(notebook)
         if body.h1 is None or body.p is None:
             raise ValueError("expected a title (#) and a paragraph in its first cell")
         title, claim = pages.text(body.h1), Markup(body.p.decode_contents())
+        if changed:
+            body.h1.insert_after(pages.soup(pages.markdown(f"**This notebook is {CHANGED}.**")))
         links.connect(body, execution.place, execution.run.scale if execution.run else chapter.scale)
     except ValueError as error:
         raise ValueError(f"{paths.relative(execution.report)}: {error}") from None
@@ -120,11 +128,20 @@ def _around(place, titles):
     return {name: (other, titles[other]) for name, other in found.items() if other}
 
 
-def _index(listed, titles, shown, links):
+def _index(listed, titles, shown, links, changed):
     """Return the first page: the results in short, and the chapters."""
     caption = (paths.FIGURES / "fig1.txt").read_text().split("\n\n")[0]
     files = ", ".join(f"[{name}](../figures/{name})" for name in TABLES)
-    pieces = [ABOUT, f"![{caption}](../figures/fig1.png)", f"*{caption}*", "## Results", _results()]
+    names = ", ".join(f"`{paths.relative(path)}`" for path in changed[:8]) + ", …" * (len(changed) > 8)
+    told = [f"**Shown here, but {CHANGED}:** {names}"] if changed else []
+    pieces = [
+        ABOUT,
+        *(told if changed else []),
+        f"![{caption}](../figures/fig1.png)",
+        f"*{caption}*",
+        "## Results",
+        _results(),
+    ]
     pieces += [f"The tables whole are in `03_benchmark` and `04_ablations`; as files: {files}."]
     results = pages.soup(pages.markdown("\n\n".join(pieces)))
     links.connect(results, "index.html")
@@ -152,8 +169,10 @@ def main():
     """Make the site, and say where it is."""
     argparse.ArgumentParser(description="Make the static site in site/ from the executed notebooks.").parse_args()
     with readable_errors():
-        index = build()
+        index, changed = build()
         files = [path for path in paths.SITE.rglob("*") if path.is_file()]
+    for path in changed:
+        print(f"{paths.relative(path)} is {CHANGED}")
     size = sum(path.stat().st_size for path in files) / 1e6
     print(f"{paths.relative(index)}: {len(files)} files, {size:.1f} MB; open it in a browser")
 

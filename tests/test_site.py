@@ -1,6 +1,7 @@
 """The static site, made from small stand-ins of executed notebooks; `test_browser` looks at it."""
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -93,6 +94,12 @@ def make(root, monkeypatch, notebooks):
             if execution.run:
                 paths.history(execution.run).parent.mkdir(parents=True, exist_ok=True)
                 paths.history(execution.run).write_text(json.dumps({"epochs": [last]}))
+    made = [path for name in ("reports", "results", "figures") for path in (root / name).rglob("*") if path.is_file()]
+    outs = [
+        {"path": path.relative_to(root).as_posix(), "md5": hashlib.md5(path.read_bytes()).hexdigest()} for path in made
+    ]
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"all": {"cmd": "true"}}}))
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"all": {"cmd": "true", "outs": outs}}}))
 
 
 @pytest.fixture(scope="module")
@@ -306,6 +313,24 @@ def test_a_damaged_report_is_an_error(small, change, message):
 def test_a_report_that_is_older_than_its_notebook_is_shown(small):
     spoil(paths.REPORTS / "01_small.ipynb", lambda code, _: code[0].update(source="2 + 2"))
     site.build()
+
+
+def test_what_dvc_lock_does_not_record_is_said_on_its_page_the_first_page_and_by_the_command(
+    small, monkeypatch, capsys
+):
+    monkeypatch.setattr("sys.argv", ["site"])
+    site.main()
+    pages_before = [(paths.SITE / name).read_text() for name in ("index.html", "01_small.html")]
+    assert not any("dvc.lock" in text for text in [*pages_before, capsys.readouterr().out])
+    spoil(paths.REPORTS / "01_small.ipynb", lambda code, _: code[0].outputs.pop(0))
+    site.main()
+    assert f"reports/01_small.ipynb is {site.CHANGED}\n" in capsys.readouterr().out
+    first, page = ((paths.SITE / name).read_text() for name in ("index.html", "01_small.html"))
+    assert f"Shown here, but {site.CHANGED}:" in first
+    assert f"<strong>This notebook is {site.CHANGED}.</strong>" in page
+    (paths.ROOT / "dvc.lock").unlink()
+    site.main()
+    assert f"figures/table2.md is {site.CHANGED}\n" in capsys.readouterr().out
 
 
 def test_the_report_of_another_run_is_an_error(tmp_path, monkeypatch):
