@@ -11,7 +11,7 @@ from icelib.methods import METHODS
 CAPTION = (
     "Each candidate is one training of the task with few known classes. The rule takes the highest mean AUROC over the "
     "two kinds of validation outliers among the candidates in the grey band of accuracy (vertical line). No test image "
-    "is used."
+    "is used. The value in use, where it is another, is marked in the table."
 )
 
 
@@ -29,6 +29,10 @@ def in_use(result, row):
         From `sweeps.load`.
     row : dict
         One of its candidates.
+
+    Returns
+    -------
+    bool
     """
     block = params.load().blocks[result["scale"]]
     # the protocol that the choice is for: a sweep's own schedule is only a shorter one

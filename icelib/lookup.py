@@ -63,7 +63,7 @@ def find(table, keys, words):
         Columns to look in.
     words : sequence of str
         Values of these columns, in any order and as they stand in the table or near it
-        (``fine-tuned``, ``AUROC ↑``), or ``COLUMN=VALUE``.
+        (``fine-tuned``, ``AUROC ↑``), or ``COLUMN=VALUE``. A value of several words may come as these words.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def find(table, keys, words):
     """
     plain = {key: table[key].astype(str).map(simplified) for key in keys}
     here = pd.Series(True, table.index)
-    for word in words:
+    for word in _joined(words, {value for column in plain.values() for value in column}):
         column, equals, value = word.partition("=")
         among = [column] if equals and column in keys else keys
         wanted = simplified(value if equals and column in keys else word)
@@ -97,6 +97,16 @@ def find(table, keys, words):
         open_keys = [key for key in open_keys if key != "convention"]
         raise ValueError(f"several cells have these words; add one word of each line:\n{_choice(found, open_keys)}")
     return found.iloc[0]
+
+
+def _joined(words, values):
+    """Put together what a shell has divided: words in a row that are one value, as ``mean AUROC``."""
+    left, found = list(words), []
+    while left:
+        count = next((n for n in range(len(left), 1, -1) if simplified(" ".join(left[:n])) in values), 1)
+        found.append(" ".join(left[:count]))
+        left = left[count:]
+    return found
 
 
 def simplified(text):

@@ -84,11 +84,11 @@ def figure1(tables):
     figure, axes = plt.subplots(1, 1 + len(shown), figsize=(3.4 * (1 + len(shown)), 3.8), layout="constrained")
     first = next(iter(shown.values()))
     _accuracy_auroc(axes[0], first, "paper", filled=False)
-    axes[0].set_title("paper: CIFAR-10, WideResNet-34-10")
+    axes[0].set_title("paper: CIFAR-10 (Table 2)")
     for ax, (scale, table) in zip(axes[1:], shown.items(), strict=True):
         _accuracy_auroc(ax, table[table.seeds > 0], "ours", filled=True)
         ax.set_title(f"ours, {scale} scale:\n{next(filter(None, table.known), 'not run')}")
-    axes[0].set_ylabel("AUROC, mean over outlier sets (%)")
+    axes[0].set_ylabel("AUROC, mean over far sets (%)")
     entries = {}  # one for each method, hollow where the paper has it
     for ax in axes[::-1]:
         handles, labels = ax.get_legend_handles_labels()

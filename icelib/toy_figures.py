@@ -12,8 +12,8 @@ from icelib.mixing import overlap
 CLASSES = {"marker": ("o", "s"), "line": ("-", "--"), "color": ("C0", "C1")}
 CAPTIONS = {
     "fig2": "Level sets of the logit f_1 (left) and of log p(z|1) (right) of class 1 in the paper's toy: two Gaussian classes "
-    "with one covariance. Ellipses: 1σ and 2σ of class 1 (solid) and class 2 (dashed). A lies 1.5σ from class 1's mean "
-    "towards class 2, B lies 6σ from it along ŵ_1; p is the density there. The logit is higher at B, the density at A.",
+    "with one covariance. Ellipses: 1σ and 2σ of class 1 (solid) and class 2 (dashed). A, a known sample, lies "
+    "1.5σ from class 1's mean towards class 2, B, an outlier, 6σ from it along ŵ_1; p is the density there. The logit is higher at B, the density at A.",
     "gradient_fields": "Where one step of descent moves a feature. First two rows: direction (arrows, of equal length) and "
     "size (shade) of −∂L/∂z for cross-entropy and for the terms of OE, Energy and ICE, in parentheses their equations; "
     "no arrow below 0.001. Ellipses: 1σ and 2σ of class 1 (solid) and class 2 (dashed). Last row: gradients with "
@@ -168,7 +168,7 @@ def _logit_space(axes):
         ax.set_title(title, fontsize=8)
         ax.set(xlabel="$f_1 - f_2$", ylim=(-1.1, 1.1))
         ax.legend(fontsize=7, frameon=False)
-    axes[0].set_ylabel("gradient of the logit")
+    axes[0].set_ylabel("$\\partial L / \\partial f_i$")
 
 
 def figure3(paths, steps=(0, 15, 35, 60)):

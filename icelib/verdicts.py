@@ -88,7 +88,8 @@ def verdict2(table, scale):
 def comparisons2(table):
     """Compare ICE's lead over each other row of Table 2 with the same schedule, in the paper and here.
 
-    Post-hoc rows are compared with ICE from scratch.
+    Post-hoc rows are compared with ICE from scratch, by AUROC alone: the paper has their AUPR and FPR95 in
+    the other convention, and one accuracy for all of them, which MSP stands for.
 
     Parameters
     ----------
@@ -102,7 +103,6 @@ def comparisons2(table):
     """
     cells, lines = _comparable(table), []
     for other in cells[cells.row != "ICE"].itertuples():
-        # of post-hoc rows the paper has AUPR and FPR95 in the other convention, and one accuracy for all
         posthoc = other.protocol == "plain"
         if posthoc and other.metric != "auroc" and (other.row, other.metric) != ("MSP", "accuracy"):
             continue

@@ -1,6 +1,7 @@
 """Kills at random moments, each followed by the same command."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -73,12 +74,19 @@ def _one_pass(lab, report, random, kills):
             continue
         if status == 0 or len(failures) == ATTEMPTS:
             break
-        failures.append(said(log.read_text()))
+        failures.append(told(status, log.read_text()))
         time.sleep(20)
     end(orphans)
+    if status:
+        shutil.copytree(lab.root, lab.folder / f"failed-{time.strftime('%H%M%S')}", symlinks=True)
     wrong = lab.compare() if status == 0 else []
-    problems = [] if status == 0 else [f"the same command failed {ATTEMPTS + 1} times: {failures[-1]}"]
+    problems = [] if status == 0 else [f"the same command failed {ATTEMPTS + 1} times: {told(status, log.read_text())}"]
     what = f"one pass, killed {len(hit)} times"
     if hit:
         report.case("kill", what, problems, wrong, count=len(hit), kills=hit, refusals=failures)
     return len(hit)
+
+
+def told(status, output):
+    """What is known of a failure: errors, or where none is told, the status and the end of the output."""
+    return said(output) or [f"status {status}", *output.splitlines()[-3:]]
