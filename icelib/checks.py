@@ -3,6 +3,7 @@
 import difflib
 import functools
 import inspect
+import math
 
 from icelib import heads, losses, scores
 from icelib.methods import GIVEN, METHODS, Method
@@ -10,12 +11,18 @@ from icelib.methods import GIVEN, METHODS, Method
 
 def loss_parameters(method):
     """Names of the keyword parameters that the loss of a method (key of `METHODS`) takes."""
-    return _names(METHODS[method].loss, METHODS[method].head)[0]
+    return _names(method)[0]
+
+
+def _names(method):
+    """Names of the parameters of a method's loss and of its head."""
+    # a function of one's own may be changed where it is
+    look = _looked_up if method in GIVEN else _looked_up.__wrapped__
+    return look(METHODS[method].loss, METHODS[method].head)
 
 
 @functools.lru_cache  # params.yaml has hundreds of places where they are asked for, and is read again and again
-def _names(loss, head):
-    """Names of the parameters of a loss and of a head."""
+def _looked_up(loss, head):
     signature = inspect.signature(loss)
     keywords = tuple(name for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY)
     return keywords, heads.parameters(head)
@@ -25,7 +32,7 @@ def check_parameters(method, values, place=None):
     """Raise ValueError unless `values` are the parameters of a method's loss and head; `place` names them."""
     place = place or f"train.{method}"
     head = METHODS[method].head
-    expected = sum(_names(METHODS[method].loss, head), ())
+    expected = sum(_names(method), ())
     factors = getattr(heads.HEADS.get(head, head), "factors", None)
     rules = (factors, method in GIVEN)
     for key in values:
@@ -36,7 +43,7 @@ def check_parameters(method, values, place=None):
             raise ValueError(f"{place}.{key} is missing; expected {_wanted(key, *rules)[0]}")
         wanted, right = _wanted(key, *rules)
         if not right(values[key]):
-            raise ValueError(f"{place}.{key} = {values[key]!r}: expected {wanted}")
+            raise ValueError(f"{place}.{key} = {values[key]!r}: expected {wanted}{as_number(values[key])}")
     for smaller, larger in ORDERED if method in GIVEN else ():
         if smaller in values and values[smaller] > values[larger]:
             raise ValueError(
@@ -44,6 +51,7 @@ def check_parameters(method, values, place=None):
             )
 
 
+LOSS = ("known_logits", "labels", "outlier_logits")  # what a loss takes by position
 ORDERED = (("margin_known", "margin_outlier"), ("inner", "outer"))  # of the losses that have them
 
 
@@ -76,13 +84,13 @@ def declare(own):
         if about.title in [other.title for key, other in METHODS.items() if key != name]:
             raise ValueError(f"{name}.title = {about.title!r}: another method has this title, and tables go by it")
         loss, score = pick_function(losses, name), pick_function(scores, about.score)
-        _check_signature(f"losses.{name}", loss, ("known_logits", "labels", "outlier_logits"), keywords=True)
-        _check_signature(f"scores.{about.score}", score, ("logits",))
+        check_signature(f"losses.{name}", loss, LOSS, keywords=True)
+        check_signature(f"scores.{about.score}", score, ("logits",))
         METHODS[name] = Method(loss, about.head, score, True, about.title)
     return own
 
 
-def _check_signature(place, function, given, keywords=False):
+def check_signature(place, function, given, keywords=False):
     """Raise ValueError unless a function takes what is `given` by position, and else keywords alone, if any."""
     found = list(inspect.signature(function).parameters.values())
     first, others = found[: len(given)], found[len(given) :]
@@ -90,6 +98,15 @@ def _check_signature(place, function, given, keywords=False):
     if len(first) < len(given) or not places or not all(keywords and p.kind is p.KEYWORD_ONLY for p in others):
         wanted = ", ".join([*given, *(["*", "..."] if keywords else [])])
         raise ValueError(f"{place}{inspect.signature(function)}: expected ({wanted})")
+
+
+def as_number(value):
+    """End of a message about a word that was meant as a number: YAML takes 1e-3 for a word."""
+    try:
+        number = float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        return ""
+    return f"; without quotes, and with a point: {number:.15f}".rstrip("0") if math.isfinite(number) else ""
 
 
 def pick_function(module, name):

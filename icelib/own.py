@@ -43,7 +43,7 @@ def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None,
         By default the first in params.yaml.
     seed : int
         ≥ 0.
-    **values : float, str or list
+    **values : float, or str for a head's, or list
         Parameters of loss and head. Those with a default may be left out, and those of the Gaussian head, which are
         ICE's then.
 
@@ -56,8 +56,8 @@ def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None,
     Raises
     ------
     ValueError
-        If loss, head or score has another form, a parameter is missing or none of its own, or the project's
-        files or the function's are not what this process has loaded.
+        If loss, head or score has another form or keeps a state, a parameter is missing or none of its own, or
+        the project's files or the function's are not what this process has loaded.
     """
     if training.code_digest() != _LOADED:
         raise ValueError("the project's code was edited since it was loaded here; restart the kernel, and try again")

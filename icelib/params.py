@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from icelib import heads, paths, yamls
-from icelib.checks import check_parameters, hint, loss_parameters
+from icelib.checks import as_number, check_parameters, hint, loss_parameters
 from icelib.declaration import Params
 from icelib.errors import readable_errors
 from icelib.files import write_bytes
@@ -33,8 +33,8 @@ class Run(Strict):
     seed: int
     shape: WideResNetShape | DenseNetShape
     schedule: Schedule
-    loss: dict[str, float]  # parameters of the loss, as its keywords
-    head: dict[str, float | str]
+    loss: dict[str, int | float]  # parameters of the loss, as its keywords
+    head: dict[str, int | float | str]
     parent: "Run | None" = None  # whose weights a fine-tuned run starts from
     own: ClassVar[str] = (
         ""  # folder of scratch/ for the files of what params.yaml does not declare, see icelib.own_runs
@@ -225,7 +225,7 @@ def _lines(error):
         elif isinstance(item["input"], dict) and item["type"] == "value_error":  # tells which of its values is wrong
             yield f"{place}: {message}".removeprefix(": ")
         else:
-            yield f"{place} = {_short(item['input'])}: {message}"
+            yield f"{place} = {_short(item['input'])}: {message}{as_number(item['input'])}"
 
 
 def _short(value):

@@ -47,7 +47,9 @@ def test_the_code_of_a_user_comes_with_what_it_uses():
     text = own_code.text(outer())
     assert "losses.ice_ood(x) * factor" in text and "factor = 3" in text and "return x.sum() * LIMIT" in text
     assert "LIMIT = 0.25" in text and "def ice_ood" not in text
-    with pytest.raises(ValueError, match=r"builtins\.made has no source: .*; define it in a notebook's cell or a file"):
+    with pytest.raises(
+        ValueError, match=r"builtins\.made has no source: .*; define it in a notebook's cell that is no magic"
+    ):
         namespace = {"__name__": "builtins"}
         exec("def made(x):\n    return x", namespace)
         own_code.text(namespace["made"])

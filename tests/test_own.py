@@ -162,6 +162,47 @@ def detached(known_logits, labels, outlier_logits, *, weight):
     return {"cross_entropy": known_logits.detach().sum()}
 
 
+STEPS, CALLS = [0], []
+
+
+def warmed_up(known_logits, labels, outlier_logits, *, weight):
+    STEPS[0] += 1
+    return {"cross_entropy": F.cross_entropy(known_logits, labels) * min(1, STEPS[0] / 60)}
+
+
+def noted(known_logits, labels, outlier_logits, *, weight):
+    CALLS.append(1)
+    return {"cross_entropy": F.cross_entropy(known_logits, labels)}
+
+
+def chance(known_logits, labels, outlier_logits, *, weight):
+    return {"cross_entropy": F.cross_entropy(known_logits, labels) * np.random.rand()}
+
+
+def of_torch(known_logits, labels, outlier_logits, *, weight):
+    return {"cross_entropy": F.cross_entropy(known_logits + weight * torch.rand(()), labels)}
+
+
+def positional(known_logits, labels, outlier_logits, weight):
+    return {"cross_entropy": F.cross_entropy(known_logits, labels)}
+
+
+def has_scale(known_logits, labels, outlier_logits, *, scale):
+    return {"cross_entropy": F.cross_entropy(known_logits, labels)}
+
+
+class Layers(torch.nn.Sequential):
+    """A head whose number of units is a whole number."""
+
+    def __init__(self, features, classes, hidden=4):
+        super().__init__(torch.nn.Linear(features, hidden), torch.nn.Linear(hidden, classes))
+
+
+class AnyKey(torch.nn.Linear):
+    def __init__(self, features, classes, **others):
+        super().__init__(features, classes)
+
+
 class TooWide(torch.nn.Linear):
     def __init__(self, features, classes):
         super().__init__(features, classes + 3)
@@ -179,6 +220,7 @@ def needs_labels(logits, labels):
     ("options", "message"),
     [
         ({"head": TooWide}, r"TooWide gave \(500, 9\) for 500 samples; expected logits \(500, 6\)"),
+        ({"head": AnyKey}, r"AnyKey\(features, classes, \*\*others\): expected .* further parameters by name"),
         ({"head": None}, r"head = None: expected one of \['linear', 'gaussian'\] or a class"),
         ({"score": first_ones}, r"first_ones returned \(10,\) for logits \(500, 6\)"),
         ({"score": needs_labels}, r"needs_labels is no function of logits alone"),
@@ -218,6 +260,12 @@ def test_parameters_with_a_default_may_be_left_out(inside):
     assert "(weight 0.3, stretch 1, 1 epoch)" in own.loss(with_default, epochs=1, weight=0.3).index[-1]
 
 
+def test_whole_numbers_and_torchs_random_numbers_are_allowed(inside):
+    shown = own.loss(of_torch, head=Layers, score=scores.max_softmax, epochs=1, weight=np.float32(0.5), hidden=3)
+    assert "(weight 0.5, 1 epoch)" in shown.index[-1]
+    assert own.loss(of_torch, head=Layers, score=scores.max_softmax, epochs=1, weight=0.5).index[-1] != shown.index[-1]
+
+
 def test_new_test_images_train_nothing(inside, monkeypatch):
     shown = own.loss(stretched, epochs=1, weight=0.1, stretch=3.0)
     (file,) = paths.OWN.glob("*/run.json")
@@ -240,6 +288,11 @@ def test_new_test_images_train_nothing(inside, monkeypatch):
         (not_finite, {"weight": 1.0}, r"not_finite: term 'cross_entropy' is .*inf.*expected a finite tensor"),
         (vector, {"weight": 1.0}, r"vector: term 'cross_entropy' is .*shape \(\)"),
         (detached, {"weight": 1.0}, r"detached has no gradient"),
+        (warmed_up, {"weight": 1.0}, r"warmed_up gives other values when it is called again"),
+        (noted, {"weight": 1.0}, r"noted gives other values .*, or changes something that it uses"),
+        (chance, {"weight": 1.0}, r"chance gives other values .* random numbers from torch alone"),
+        (positional, {"weight": 1.0}, r"positional\(.*weight\): expected \(known_logits, labels, outlier_logits, \*"),
+        (has_scale, {}, r"has_scale has a parameter 'scale', which is an option of own.loss"),
         (vector, {}, r"vector.weight is missing; expected a number ≥ 0"),
         (vector, {"weight": -1.0}, r"vector.weight = -1.0: expected a number ≥ 0"),
         (vector, {"weight": 1.0, "wieght": 2.0}, r"vector.wieght: no such parameter \(did you mean 'weight'\?\)"),

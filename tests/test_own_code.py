@@ -139,3 +139,127 @@ def test_a_file_edited_since_it_was_imported_is_refused(user):
 def test_lambdas_on_one_line_differ():
     first, second = lambda x: x.max(1).values, lambda x: x.min(1).values
     assert own_code.text(first) != own_code.text(second)
+
+
+USED = """
+import collections, dataclasses, enum, functools, logging, random, re, types
+import numpy as np, torch
+import torch.nn.functional as F
+
+class Settings(dict):
+    def double(self):
+        return 2 * self["w"]
+
+class Kind(enum.Enum):
+    SOFT = 0.5
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    w: float = 1.0
+    more: list = dataclasses.field(default_factory=lambda: [1.0])
+
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return x * x
+
+class Held:
+    act = staticmethod(F.relu)
+
+    @functools.lru_cache
+    def cached(self):
+        return 1.0
+
+@functools.lru_cache
+def table(n):
+    return n * 0.5
+
+def one():
+    return 1.0
+
+def two():
+    return 2.0
+
+value = None
+log = logging.getLogger("mine")
+
+def loss(x):
+    log.debug("called")
+    return value, x.values
+
+def imports(x):
+    from helpers import strong
+
+    return strong(x)
+"""
+
+PAIRS = {  # of what one name may be
+    "an alias of a package's": "F.softplus | torch.sin",
+    "two names in one module": "torch.mean | torch.sum",
+    "builtins": "max | min",
+    "modules": "torch | F",
+    "a network's kind": "torch.nn.ReLU | torch.nn.Tanh",
+    "numpy's": "np.exp | np.log",
+    "a cached helper": "table | functools.lru_cache(two)",
+    "a deque": "collections.deque([torch.zeros(3000)]) | collections.deque([torch.arange(3000.0)])",
+    "a long array of objects": "np.array([torch.zeros(9)] * 2000, object) | np.array([torch.ones(9)] * 2000, object)",
+    "a view of a dict": "types.MappingProxyType({'a': [0.0]}) | types.MappingProxyType({'a': [1.0]})",
+    "slots": "Slots(1.0) | Slots(2.0)",
+    "a random generator": "random.Random(0) | random.Random(1)",
+    "a pattern": "re.compile('a') | re.compile('b')",
+    "a default of one's own": "collections.defaultdict(one) | collections.defaultdict(two)",
+    "a method of a function's argument": "functools.partialmethod(one) | functools.partialmethod(two)",
+}
+
+
+@pytest.fixture
+def using(tmp_path, monkeypatch, user):
+    (tmp_path / "using.py").write_text(USED)
+    yield importlib.import_module("using")
+    del sys.modules["using"]
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_two_values_of_a_name_are_told_apart_and_each_is_known_again(using, pair):
+    texts = []
+    for source in [*pair.split(" | ")] * 2:
+        using.value = eval(source, vars(using))
+        texts.append(own_code.text(using.loss))
+        assert own_code.text(using.loss) == texts[-1] and " at 0x" not in texts[-1]
+    assert texts[:2] == texts[2:] and texts[0] != texts[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "old", "new"),
+    [
+        ("Settings(w=1.0)", "return 2 * self", "return 3 * self"),
+        ("Kind.SOFT", "SOFT = 0.5", "SOFT = 0.25"),
+        ("Slots", "w: float = 1.0", "w: float = 3.0"),
+        ("Slots", "lambda: [1.0]", "lambda: [3.0]"),
+        ("Square.apply", "return x * x", "return x * x * x"),
+        ("Held()", "staticmethod(F.relu)", "staticmethod(F.gelu)"),
+        ("Held()", "        return 1.0", "        return 3.0"),
+        ("table", "n * 0.5", "n * 0.25"),
+    ],
+)
+def test_code_behind_a_value_changes_the_text(tmp_path, using, value, old, new):
+    using.value = eval(value, vars(using))
+    before = own_code.text(using.loss)
+    assert USED.count(old) == 1
+    (tmp_path / "using.py").write_text(USED.replace(old, new) + "# another size\n")
+    again = importlib.reload(using)
+    again.value = eval(value, vars(again))
+    assert own_code.text(again.loss) != before
+
+
+def test_what_is_imported_within_a_function_is_followed(using, user):
+    before = own_code.text(using.imports)
+    assert "FACTOR * x" in before
+    user.helpers.FACTOR = 4.0
+    assert own_code.text(using.imports) != before
+
+
+def test_names_of_attributes_are_no_globals(using):
+    before = own_code.text(using.loss)
+    using.values = object()  # which the loss does not use: it reads `x.values`
+    assert own_code.text(using.loss) == before

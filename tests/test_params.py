@@ -191,6 +191,12 @@ SCHEDULE = ("tiny", "protocols", "scratch")
         (("tiny", "train", "ice", "weight"), "high", r"train.ice.weight = 'high': expected a number ≥ 0"),
         (
             ("tiny", "train", "ice", "weight"),
+            "1e-3",
+            r"weight = .1e-3.: expected a number ≥ 0; .* with a point: 0.001$",
+        ),
+        (("tiny", "protocols", "scratch", "learning_rate"), "5e-5", r"learning_rate = .5e-5.: .*; .* point: 0.00005$"),
+        (
+            ("tiny", "train", "ice", "weight"),
             [1],
             r"tiny.train.ice.weight = \[1\]: .*expected a finite number or a word",
         ),
