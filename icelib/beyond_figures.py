@@ -7,7 +7,10 @@ from icelib import beyond_tables as tables
 from icelib.methods import PAPER
 
 # figures of `beyond_tables.VALIDATION`, with the names of their axes
-SHOWN = {"mean AUROC": "mean AUROC − ICE's (points),\nvalidation images", "accuracy": "accuracy − ICE's (points),\nvalidation images"}
+SHOWN = {
+    "mean AUROC": "mean AUROC − ICE's (points),\nvalidation images",
+    "accuracy": "accuracy − ICE's (points),\nvalidation images",
+}
 CAPTION = (
     "Variants of ICE and methods of the paper (hollow), compared with ICE on validation images: the difference for each "
     "seed (small marks), its mean and a 95 % interval over seeds (Student's). Right of the line is better than ICE. Mean "
