@@ -136,7 +136,7 @@ def _index(listed, titles, shown, links, changed):
     told = [f"**Shown here, but {CHANGED}:** {names}"] if changed else []
     pieces = [
         ABOUT,
-        *(told if changed else []),
+        *told,
         f"![{caption}](../figures/fig1.png)",
         f"*{caption}*",
         "## Results",
