@@ -18,10 +18,10 @@ results: .venv/ready
 	# DVC takes write-protected objects of its cache as they are: without the protection it checks them
 	@chmod -R u+w .dvc/cache/files 2>/dev/null || true
 	dvc repro
-	@echo "done: see the tables and figures in figures/ and the executed notebooks in reports/"
+	@echo "done: tables and figures are in figures/, executed notebooks in reports/"
 
 report: .venv/ready
-	python -m icelib.site
+	python -m icelib.tools.site
 	@dvc status --quiet || echo "note: results are not up to date (see dvc status); the site shows them as they are"
 
 # two files of tests at a time, each on one core: processes of more threads would wait for each other

@@ -2,9 +2,10 @@
 
 Each loss has one signature, ``loss(known_logits, labels, outlier_logits, *, ...)``, and returns
 its weighted terms by name; what is minimised is their sum. Keyword parameters are the method's
-hyper-parameters, set in params.yaml under ``<scale>.train.<method>``.
+hyper-parameters, set in params.yaml under ``train.METHOD``.
 
-Common shapes: `known_logits` (N, K), `labels` (N,) int64, `outlier_logits` (M, K). Linear logits
+Common shapes: `known_logits` (N, K), `labels` (N,) int64, `outlier_logits` (M, K); each term is a scalar.
+`weight` is λ, `margin_known` and `margin_outlier` are energies m_in and m_out in logit units. Linear logits
 are f of eq. 0.1; logits of the Gaussian head are h of eq. 0.11, always ≤ 0.
 """
 
@@ -18,19 +19,7 @@ CLOSEST = 1e-6
 
 
 def cross_entropy(known_logits, labels, outlier_logits=None):
-    """Softmax cross-entropy on known samples only: −log softmax(f)_y (eqs. 0.2 and 0.12).
-
-    Parameters
-    ----------
-    known_logits : Tensor, shape (N, K)
-    labels : Tensor of int64, shape (N,)
-    outlier_logits : ignored
-
-    Returns
-    -------
-    dict of str to Tensor, shape ()
-        ``cross_entropy``.
-    """
+    """Softmax cross-entropy on known samples only: −log softmax(f)_y (eqs. 0.2 and 0.12)."""
     return {"cross_entropy": F.cross_entropy(known_logits, labels)}
 
 
@@ -39,19 +28,6 @@ def outlier_exposure(known_logits, labels, outlier_logits, *, weight):
 
     The target u is normalised (1/K per class), so the gradient with respect to an outlier's
     logit i is softmax(f)_i − 1/K: eq. 0.6 without its factor K.
-
-    Parameters
-    ----------
-    known_logits : Tensor, shape (N, K)
-    labels : Tensor of int64, shape (N,)
-    outlier_logits : Tensor, shape (M, K)
-    weight : float
-        λ.
-
-    Returns
-    -------
-    dict of str to Tensor, shape ()
-        ``cross_entropy`` and ``uniform``.
 
     Notes
     -----
@@ -68,21 +44,6 @@ def energy(known_logits, labels, outlier_logits, *, weight, margin_known, margin
 
     With E = −log Σ_k exp(f_k), known samples above `margin_known` and outliers below
     `margin_outlier` are penalised by the square of the distance to the margin.
-
-    Parameters
-    ----------
-    known_logits : Tensor, shape (N, K)
-    labels : Tensor of int64, shape (N,)
-    outlier_logits : Tensor, shape (M, K)
-    weight : float
-        λ.
-    margin_known, margin_outlier : float
-        Energies (logit units) m_in and m_out.
-
-    Returns
-    -------
-    dict of str to Tensor, shape ()
-        ``cross_entropy``, ``energy_known`` and ``energy_outlier``.
 
     Notes
     -----
@@ -103,19 +64,6 @@ def binary_cross_entropy(known_logits, labels, outlier_logits, *, weight):
     Known samples have target 1 for their class and 0 for the others, outliers 0 for all. No logit
     is pushed against cross-entropy: the gradients are σ(f_i) − [i = y] and σ(f_i). The paper
     names the loss without an equation; this reading has the form of its eqs. 0.3, 0.5 and 0.15.
-
-    Parameters
-    ----------
-    known_logits : Tensor, shape (N, K)
-    labels : Tensor of int64, shape (N,)
-    outlier_logits : Tensor, shape (M, K)
-    weight : float
-        λ, on sums over classes.
-
-    Returns
-    -------
-    dict of str to Tensor, shape ()
-        ``cross_entropy``, ``bce_known`` and ``bce_outlier``.
     """
     targets = torch.zeros_like(known_logits).scatter_(1, labels[:, None], 1)  # one-hot (N, K); F.one_hot reads back
     known = F.binary_cross_entropy_with_logits(known_logits, targets, reduction="none").sum(1)  # (N,)
@@ -128,21 +76,7 @@ def binary_cross_entropy(known_logits, labels, outlier_logits, *, weight):
 
 
 def ice_minus(known_logits, labels, outlier_logits, *, weight):
-    """ICE⁻ of Table 3: eq. 0.15 without L_ice-id, so that nothing holds known samples near their mean.
-
-    Parameters
-    ----------
-    known_logits : Tensor, shape (N, K)
-    labels : Tensor of int64, shape (N,)
-    outlier_logits : Tensor, shape (M, K)
-    weight : float
-        λ.
-
-    Returns
-    -------
-    dict of str to Tensor, shape ()
-        ``cross_entropy`` and ``ice_ood``.
-    """
+    """ICE⁻ of Table 3: eq. 0.15 without L_ice-id, so that nothing holds known samples near their mean."""
     return {
         "cross_entropy": F.cross_entropy(known_logits, labels),
         "ice_ood": weight * ice_ood(outlier_logits).mean(),
@@ -150,21 +84,7 @@ def ice_minus(known_logits, labels, outlier_logits, *, weight):
 
 
 def ice(known_logits, labels, outlier_logits, *, weight):
-    """In-distribution compatible outlier exposure (eq. 0.15) on logits of the Gaussian head.
-
-    Parameters
-    ----------
-    known_logits : Tensor, shape (N, K)
-    labels : Tensor of int64, shape (N,)
-    outlier_logits : Tensor, shape (M, K)
-    weight : float
-        λ.
-
-    Returns
-    -------
-    dict of str to Tensor, shape ()
-        ``cross_entropy``, ``ice_id`` and ``ice_ood``.
-    """
+    """In-distribution compatible outlier exposure (eq. 0.15) on logits of the Gaussian head."""
     return {
         "cross_entropy": F.cross_entropy(known_logits, labels),
         "ice_id": weight * ice_id(known_logits, labels).mean(),

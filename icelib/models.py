@@ -8,6 +8,9 @@ from torch import nn
 
 from icelib.heads import HEADS
 
+# All scores come from a float32 network, also where it was trained in bfloat16.
+PRECISION = torch.float32
+
 # Channel means and deviations of CIFAR-10's training images, as shares of 255.
 MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
 STD = (63.0 / 255, 62.1 / 255, 66.7 / 255)
@@ -36,21 +39,10 @@ class Block(nn.Module):
 class WideResNet(nn.Module):
     """Wide residual network without its last layer: images (N, 3, 32, 32) → features (N, d).
 
-    Parameters
-    ----------
-    depth : int
-        6n + 4, for 3 groups of n blocks: 6n + 1 convolutions, and by convention the 3 shortcuts.
-    widen : int
-        Factor k on the widths 16, 32, 64; d = 64 k.
-    stem : {"basic", "strided"}
-        First convolution: 3×3, or 4×4 with stride 2, which quarters the work of all that follows.
-    dropout : float
-        Probability, between the convolutions of a block.
-
-    Raises
-    ------
-    ValueError
-        If `depth` is not 6n + 4, n ≥ 1.
+    `depth` is 6n + 4, n ≥ 1, for 3 groups of n blocks: 6n + 1 convolutions, and by convention the 3 shortcuts (else
+    ValueError); `widen` is the factor k on the widths 16, 32, 64, so that d = 64 k; `stem` is "basic", a 3×3
+    convolution, or "strided", 4×4 with stride 2, which quarters the work of all that follows; `dropout` is the
+    probability between the convolutions of a block.
 
     Notes
     -----
@@ -109,21 +101,9 @@ class DenseNet(nn.Module):
 
     The basic form, without bottleneck or compression: d = 16 + growth · (depth − 4).
 
-    Parameters
-    ----------
-    depth : int
-        3n + 4, for 3 blocks of n layers, 2 transitions, the stem and the head.
-    growth : int
-        Channels that each layer adds.
-    stem : {"basic", "strided"}
-        As in `WideResNet`.
-    dropout : float
-        Probability, after each convolution of a block.
-
-    Raises
-    ------
-    ValueError
-        If `depth` is not 3n + 4, n ≥ 1.
+    `depth` is 3n + 4, n ≥ 1, for 3 blocks of n layers, 2 transitions, the stem and the head (else ValueError);
+    `growth` are the channels that each layer adds; `stem` as in `WideResNet`; `dropout` is the probability after
+    each convolution of a block.
 
     Notes
     -----
@@ -187,27 +167,8 @@ BACKBONES = {"wideresnet": WideResNet, "densenet": DenseNet}
 def build(network, shape, head, classes, head_parameters):
     """Build an untrained classifier.
 
-    Parameters
-    ----------
-    network : str
-        Key of `BACKBONES`.
-    shape : dict
-        Its parameters.
-    head : str or type
-        Key of `heads.HEADS`, or a class.
-    classes : int
-        K.
-    head_parameters : dict
-        Those of `heads.parameters`.
-
-    Returns
-    -------
-    Classifier
-
-    Raises
-    ------
-    ValueError
-        If the backbone cannot have such a depth, or the head such parameters or so many classes.
+    `network` is a key of `BACKBONES` with parameters `shape`, `head` a key of `heads.HEADS` or a class with those that
+    `heads.parameters` names; ValueError if the one cannot have such a depth or the other so many classes.
     """
     backbone = BACKBONES[network](**shape)
     return Classifier(backbone, HEADS.get(head, head)(backbone.features, classes, **head_parameters))
@@ -226,3 +187,27 @@ def normalize(images):
 def _statistics(device):
     """Mean and deviation on a device; to copy them there at each step would make the host wait for it."""
     return [torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD)]
+
+
+@torch.no_grad()
+def predict(model, images, precision, batch=1000, features=False):
+    """Run a network over images in evaluation mode.
+
+    Images are uint8 (N, 3, 32, 32) on any device; returned are logits (N, K), or features (N, d), in float32 on the
+    network's. `precision` is that of the backbone; the head is always in float32.
+    """
+    device = next(model.parameters()).device
+    model.eval()
+    outputs = []
+    for part in images.split(batch):
+        x = normalize(part.to(device)).to(memory_format=torch.channels_last)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            outputs.append(model.features(x) if features else model(x))
+    return torch.cat(outputs).float()
+
+
+@torch.no_grad()
+def logits(model, z, batch=1000):
+    """Logits (N, K) of a network's head from features z (N, d), on the network's device."""
+    device = next(model.parameters()).device
+    return torch.cat([model.head(part.to(device)) for part in z.split(batch)])

@@ -4,6 +4,14 @@ Scores are computed in float64: the largest softmax probability of a confident f
 1.0 for many samples, and such ties would cost resolution where it matters.
 """
 
+import inspect
+
+
+def apply(score, logits, features):
+    """Call a score on logits (N, K), and on features (N, d) where it has a parameter of that name."""
+    wants = "features" in inspect.signature(score).parameters
+    return score(logits, features=features) if wants else score(logits)
+
 
 def max_softmax(logits):
     """Maximum softmax probability (MSP): max_i softmax(f)_i, in 1/K…1.

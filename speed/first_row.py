@@ -20,13 +20,15 @@ from pathlib import Path
 
 import nbformat
 
-from icelib import hardware, params, paths
-from icelib.files import read_json, write_json
+from icelib.config import runs as params
+from icelib.util import machine as hardware, paths
+from icelib.util.files import read_json, write_json
 from tests.browser import CHROMIUM, NOTEBOOK, Browser, free_port, lab_options, listens, run_all, until
 
 LINES = """
     import torch.nn.functional as F
-    from icelib import losses, own
+    from icelib import losses
+    from icelib.tools import custom as own
 
     def first_row(known_logits, labels, outlier_logits, *, weight_known, weight_outlier):
         return {"cross_entropy": F.cross_entropy(known_logits, labels),

@@ -17,9 +17,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.turns import fastest, waiting
-from icelib import hardware, heads, params
-from icelib.engine import Engine
-from icelib.files import write_json
+from icelib import heads
+from icelib.config import runs as params
+from icelib.util import machine as hardware
+from icelib.training.engine import Engine
+from icelib.util.files import write_json
 
 # of `heads.FACTORS`, those that hold a whole triangle
 FACTORS = ("lower", "precision")

@@ -16,8 +16,9 @@ import torch
 from pytorch_ood.detector import Mahalanobis
 
 from benchmarks.turns import fastest
-from icelib import hardware, scores
-from icelib.files import write_json
+from icelib import scores
+from icelib.util import machine as hardware
+from icelib.util.files import write_json
 from icelib.heads import GaussianHead
 
 

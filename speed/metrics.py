@@ -21,8 +21,8 @@ from pytorch_ood.metrics import OODMetrics
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from benchmarks.turns import fastest
-from icelib import hardware
-from icelib.files import write_json
+from icelib.util import machine as hardware
+from icelib.util.files import write_json
 from icelib.metrics import detection_metrics
 
 

@@ -28,8 +28,9 @@ from dvc.repo import Repo
 from dvc.stage.serialize import to_single_stage_lockfile
 
 from benchmarks.turns import fastest
-from icelib import params, paths
-from icelib.files import write_json
+from icelib.config import runs as params
+from icelib.util import paths
+from icelib.util.files import write_json
 
 DVC = [sys.executable, "-m", "dvc"]
 NOTHING_TO_DO = ("up to date", "Nothing to be done")  # what DVC and make say then

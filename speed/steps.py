@@ -21,9 +21,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.turns import fastest, waiting
-from icelib import acceleration, hardware, params
-from icelib.engine import Engine
-from icelib.files import write_json
+from icelib import acceleration
+from icelib.config import runs as params
+from icelib.util import machine as hardware
+from icelib.training.engine import Engine
+from icelib.util.files import write_json
 from icelib.methods import METHODS, PAPER
 
 CLASSES = 10  # of the random images

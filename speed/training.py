@@ -28,9 +28,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
-from icelib import hardware, models, params
-from icelib.engine import Engine
-from icelib.files import write_json
+from icelib import models
+from icelib.config import runs as params
+from icelib.util import machine as hardware
+from icelib.training.engine import Engine
+from icelib.util.files import write_json
 
 CLASSES = 10  # of the random images
 LEARNING_RATE = 0.001  # the same work as any other, and losses stay finite without clipping

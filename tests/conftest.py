@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 SOURCE = Path(__file__).resolve().parent.parent
-RUN = ("tiny", "few", "wideresnet", "scratch")
+RUN = ("digits", "wideresnet", "scratch")
 
 
 def tiny_params(folder):
@@ -29,87 +29,63 @@ def tiny_params(folder):
         "precision": "float32",
     }
     return {
-        "scales": ["tiny"],
-        "seeds": ["0"],
-        "known": ["few"],
-        "runs": {
-            "few": {"known": ["few"], "networks": ["wideresnet"], "methods": ["plain", "ice"]},
-            "densenet": {"known": ["few"], "networks": ["densenet"], "methods": ["ice"]},
-            "many": {"known": [], "networks": ["wideresnet"], "methods": ["ice"]},
-            "finetune": {"known": ["few"], "networks": ["wideresnet"], "methods": ["ice"]},
-        },
-        "sweeps": ["ice-weight"],
-        "beyond": ["tiny"],
-        "variants": ["ice", "two_weights"],
+        "scale": "tiny",
+        "seeds": [0],
+        "threads": 1,
+        "parallel": {"jobs": 2},
         "datasets": ["gaussian"],
         "own_datasets": {
             "digits-train": {"path": str(folder / "train.npz")},
             "digits-test": {"path": str(folder / "test.npz")},
         },
-        "own_methods": {},
-        "tiny": {
-            "known": {
-                "few": {
-                    "title": "digits 0 to 5",
-                    "plays": "CIFAR10",
-                    "known": {
-                        "train": {"set": "digits-train", "classes": [0, 1, 2, 3, 4, 5]},
-                        "test": {"set": "digits-test", "classes": [0, 1, 2, 3, 4, 5]},
-                    },
-                    "auxiliary": {"set": "digits-train", "classes": [6, 7]},
-                    "validation_share": 0.1,
-                    "outliers": {
-                        "digits-89": {"set": "digits-test", "classes": [8, 9], "plays": "SVHN"},
-                        "gaussian": {"set": "gaussian"},
-                    },
-                    "mean_over": ["digits-89", "gaussian"],
-                    "outlier_images": 100,
-                    "train": {},
-                }
-            },
-            "networks": {
-                "wideresnet": {"depth": 10, "widen": 1, "stem": "strided", "dropout": 0.1},
-                "densenet": {"depth": 7, "growth": 4, "stem": "strided", "dropout": 0.1},
-            },
-            "protocols": {
-                "scratch": schedule,
-                "finetune": schedule
-                | {
-                    "start": "plain",
-                    "gaussian_head": "estimate",
-                    "shape": "cosine",
-                    "epochs": 1,
-                    "learning_rate": 0.01,
+        "tasks": {
+            "digits": {
+                "title": "digits 0 to 5",
+                "plays": "CIFAR10",
+                "known": {
+                    "train": {"set": "digits-train", "classes": [0, 1, 2, 3, 4, 5]},
+                    "test": {"set": "digits-test", "classes": [0, 1, 2, 3, 4, 5]},
                 },
-                "sweep": schedule | {"epochs": 1},
-            },
-            "train": {"plain": {}, "oe": {"weight": 0.5}, "ice": dict(ice)},  # a copy: YAML would write one alias
-            "sweeps": {
-                "ice-weight": {
-                    "title": "weight of ICE",
-                    "method": "ice",
-                    "protocol": "sweep",
-                    "base": ice,
-                    "values": [{"weight": 0.05}, {"weight": 0.2}],
-                }
-            },
-            "beyond": {
-                "seeds": ["0", "1"],
-                "confirmation": ["2", "3"],
-                "candidates": {
-                    "ice": {"base": dict(ice), "values": []},
-                    "two_weights": {
-                        "base": {key: ice[key] for key in ("factor", "mean_scale", "covariance_scale")},
-                        "values": [
-                            {"weight_known": 0.05, "weight_outlier": 0.2},
-                            {"weight_known": 0.1, "weight_outlier": 0.5},
-                        ],
-                    },
+                "auxiliary": {"set": "digits-train", "classes": [6, 7]},
+                "validation_share": 0.1,
+                "outliers": {
+                    "digits-89": {"set": "digits-test", "classes": [8, 9], "plays": "CIFAR100"},
+                    "gaussian": {"set": "gaussian", "plays": "SVHN"},
                 },
-            },
-            "detectors": {"odin_temperature": 1000.0, "odin_noise": 0.0014},
-            "bootstrap": 20,
+                "near": ["digits-89"],
+                "far": ["gaussian"],
+                "outlier_images": 100,
+            }
         },
+        "networks": {
+            "wideresnet": {"depth": 10, "widen": 1, "stem": "strided", "dropout": 0.1},
+            "densenet": {"depth": 7, "growth": 4, "stem": "strided", "dropout": 0.1},
+        },
+        "protocols": {
+            "scratch": schedule,
+            "finetune": schedule
+            | {"start": "plain", "gaussian_head": "estimate", "shape": "cosine", "epochs": 1, "learning_rate": 0.01},
+            "sweep": schedule | {"epochs": 1},
+        },
+        "train": {"plain": {}, "oe": {"weight": 0.5}, "ice": dict(ice)},  # a copy: YAML would write one alias
+        "runs": [
+            {"task": "digits", "network": "wideresnet", "protocol": "scratch", "methods": ["plain", "ice"]},
+            {"task": "digits", "network": "densenet", "protocol": "scratch", "methods": ["ice"]},
+            {"task": "digits", "network": "wideresnet", "protocol": "finetune", "methods": ["ice"]},
+        ],
+        "sweeps": {
+            "ice-weight": {
+                "title": "weight of ICE",
+                "method": "ice",
+                "task": "digits",
+                "network": "wideresnet",
+                "protocol": "sweep",
+                "base": ice,
+                "values": [{"weight": 0.05}, {"weight": 0.2}],
+            }
+        },
+        "detectors": {"odin_temperature": 1000.0, "odin_noise": 0.0014},
+        "bootstrap": 20,
     }
 
 
@@ -203,11 +179,11 @@ def project(tmp_path):
 
 
 PREPARE = """
-from icelib import data, params, paths, tasks
-for name, own in params.load().own_datasets.items():
-    data.prepare(name, paths.ROOT / own.path)
-data.prepare("gaussian")
-tasks.make("tiny", "few")
+from icelib.config import runs
+from icelib.data import datasets, tasks
+for name in [*runs.load().datasets, *runs.load().own_datasets]:
+    datasets.prepare(name)
+tasks.make("digits")
 """
 
 
@@ -244,11 +220,11 @@ def once(project, name, make):
 
 @pytest.fixture
 def inside(ready, monkeypatch):
-    """The same, with this process's `icelib.paths` pointing into it."""
-    from icelib import paths
+    """The same, with this process's `icelib.util.paths` pointing into it."""
+    from icelib.util import paths
 
-    for name in ("PARAMS", "NOTEBOOKS", "FIGURES", "DOWNLOADS", "DATASETS", "TASKS", "RESUME", "OWN"):
-        monkeypatch.setattr(paths, name, ready.root / getattr(paths, name).relative_to(paths.ROOT))
+    for name, value in list(vars(paths).items()):
+        if isinstance(value, Path) and name not in ("ROOT", "PACKAGE"):
+            monkeypatch.setattr(paths, name, ready.root / value.relative_to(paths.ROOT))
     monkeypatch.setattr(paths, "ROOT", ready.root)
-    monkeypatch.setenv("ICELIB_TERMINAL", "")
     return ready

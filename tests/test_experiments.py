@@ -19,7 +19,7 @@ from tests.conftest import SOURCE
 DVC = (sys.executable, "-m", "dvc")
 # the pipeline's form: a notebook that reads params.yaml makes a report, a history and a summary
 STAGE = {
-    "cmd": "python -m icelib.notebooks run notebooks/probe.ipynb reports/probe.ipynb",
+    "cmd": "python -m icelib.tools.notebooks run notebooks/probe.ipynb reports/probe.ipynb",
     "deps": ["notebooks/probe.ipynb"],
     "params": ["seeds", "tiny.train.ice.weight"],
     "outs": ["reports/probe.ipynb"],
@@ -27,8 +27,9 @@ STAGE = {
     "metrics": [{"summary.json": {"cache": False}}],
 }
 PROBE = """\
-from icelib import params, paths
-from icelib.files import write_json
+from icelib.config import runs as params
+from icelib.util import paths
+from icelib.util.files import write_json
 
 loaded = params.load()
 weight = loaded.blocks["tiny"].train["ice"]["weight"]

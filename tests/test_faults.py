@@ -1,83 +1,71 @@
-"""Damaged, foreign and hostile files: each is refused in words that name it, or changes nothing."""
+"""The fault drill in small: damaged, foreign and hostile files, kills, and two at once.
 
-import io
+Each file is refused in words that name it, or changes nothing.
+"""
+
+import contextlib
 import os
+import random
 import shutil
-import zipfile
+import signal
+import sys
+import time
 
 import nbformat
 import numpy as np
-import psutil
 import pytest
 import torch
 from PIL import Image
 
-from icelib import catalog, data, files, images, notebooks, paths, photographs, results, sweeps, tensors, training
-from icelib.errors import SourceError
-from tests.conftest import SOURCE
-from tests.test_data_archives import WEB, Harmful, encoded
-from tests.test_training import a_run
+from icelib.config import runs
+from icelib.data import datasets, images
+from icelib.report import results
+from icelib.tools import notebooks
+from icelib.training import store, train
+from icelib.util import errors, files, paths, tensors
+from tests.conftest import RUN, SOURCE
+from tests.faults.lab import OTHER, cut, flip, outputs
+
+PLAIN = ("plain", 0)
 
 
-def test_every_bit_of_a_tensor_file_is_covered(tmp_path):
+class Harmful:
+    """An object that runs a command when it is unpickled."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+def test_every_byte_of_a_tensor_file_is_covered(tmp_path):
     """What describes the tensors too: the state of an unfinished run has its history there."""
     path = tmp_path / "x.safetensors"
     tensors.save(path, {"x": torch.arange(3)}, {"history": [{"accuracy": 0.71}]})
     whole = path.read_bytes()
     right, about = tensors.load(path)
     for place in range(len(whole)):
-        for bit in range(8):
-            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
-            try:
-                found, told = tensors.load(path)
-            except ValueError as error:
-                assert "x.safetensors" in str(error)
-            else:
-                assert told == about and torch.equal(found["x"], right["x"]), f"bit {bit} of byte {place}"
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            found, told = tensors.load(path)
+        except ValueError as error:
+            assert "x.safetensors" in str(error)
+        else:
+            assert told == about and torch.equal(found["x"], right["x"]), f"byte {place}"
 
 
-def test_a_pickle_named_like_a_tensor_file_is_refused_uncalled(tmp_path):
+def test_pickles_are_refused_uncalled(tmp_path):
     mark = tmp_path / "called"
     torch.save({"x": Harmful(os.system, f"touch '{mark}'")}, tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match=r"x.safetensors cannot be read"):
-        tensors.load(tmp_path / "x.safetensors")
-    absurd = (1 << 60).to_bytes(8, "little") + b"{}"
-    (tmp_path / "y.safetensors").write_bytes(absurd)
-    with pytest.raises(ValueError, match=r"y.safetensors cannot be read"):
-        tensors.load(tmp_path / "y.safetensors")
-    assert not mark.exists()
-
-
-def npz(path, **members):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(name.replace("__", "/").replace("_npy", ".npy"), content)
-
-
-def array(shape, content=b""):
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return header.getvalue() + content
-
-
-def test_hostile_npz_files_are_refused(tmp_path, monkeypatch):
-    path, mark = tmp_path / "mine.npz", tmp_path / "called"
-    np.savez(path, images=np.array([Harmful(os.system, f"touch '{mark}'")], dtype=object))
+    (tmp_path / "y.safetensors").write_bytes((1 << 60).to_bytes(8, "little") + b"{}")
+    for name in ("x", "y"):
+        with pytest.raises(ValueError, match=f"{name}.safetensors cannot be read"):
+            tensors.load(tmp_path / f"{name}.safetensors")
+    np.savez(tmp_path / "mine.npz", images=np.array([Harmful(os.system, f"touch '{mark}'")], dtype=object))
     with pytest.raises(ValueError, match=r"mine.npz is not a readable .npz file: .*allow_pickle"):
-        images.read_npz(path)
+        images.read_npz(tmp_path / "mine.npz")
     assert not mark.exists()
-    npz(path, images_npy=array((10**13, 32, 32, 3), bytes(100)))
-    with pytest.raises(ValueError, match=r"mine.npz is not a readable .npz file"):
-        images.read_npz(path)
-    npz(path, images=b"no array")
-    with pytest.raises(ValueError, match=r"mine.npz is not a readable .npz file: its member 'images' is no array"):
-        images.read_npz(path)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 1_000_000}))
-    for name in ("images_npy", "images"):  # numpy takes both
-        npz(path, **{name: array((1000, 32, 32, 3), bytes(3_072_000))})
-        assert path.stat().st_size < 10_000
-        with pytest.raises(ValueError, match=r"its arrays take 3,072,\d+ bytes of memory, and 1,000,000 are free"):
-            images.read_npz(path)
 
 
 def test_hostile_images_in_a_folder_are_refused(tmp_path, monkeypatch):
@@ -89,107 +77,156 @@ def test_hostile_images_in_a_folder_are_refused(tmp_path, monkeypatch):
             images.read_own(tmp_path)
     Image.new("RGB", (500, 1)).save(file)
     assert images.read_own(tmp_path)[0].shape == (1, 32, 32, 3)
-
-    def decode(path, fit):
-        raise MemoryError
-
-    monkeypatch.setattr(images, "decode", decode)
+    monkeypatch.setattr(images, "decode", lambda path, fit: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(ValueError, match="long.png is not a readable image: MemoryError"):
         images.read_own(tmp_path)
-
-
-def test_names_in_a_zip_never_become_paths(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    image = encoded(np.zeros((32, 32, 3), np.uint8))
-    with zipfile.ZipFile(tmp_path / "slip.zip", "w") as file:
-        for name in ("../out.png", "/tmp/x/out.png"):
-            file.writestr(name, image)
-    np.savez(tmp_path / "mine.npz", images=np.zeros((1, 32, 32, 3), np.uint8), **{"../../out": np.zeros(1)})
-    before = sorted(tmp_path.parent.rglob("*"))
-    assert len(photographs.read_odin((tmp_path / "slip.zip", WEB))["test"][0]) == 2
-    images.read_npz(tmp_path / "mine.npz")
-    assert sorted(tmp_path.parent.rglob("*")) == before
 
 
 @pytest.mark.parametrize("error", [IndexError("index out of range"), RecursionError(), MemoryError(), TypeError("x")])
 def test_whatever_a_reader_raises_ends_in_one_line(inside, monkeypatch, error):
     """Damaged archives make zlib, tarfile, scipy and Pillow raise errors of dozens of kinds."""
 
-    def read():
+    def read(folder):
         raise error
 
-    monkeypatch.setitem(catalog.DATASETS, "bad", catalog.DataSet("t", "terms", "as it is", read))
-    with pytest.raises(SourceError, match=f"bad: .* cannot be decoded: {error or type(error).__name__}"):
-        data.prepare("bad")
+    monkeypatch.setitem(datasets.READERS, "svhn", read)
+    monkeypatch.setattr(datasets, "archive", lambda sources: (paths.DOWNLOADS / "archive", sources[0]))
+    monkeypatch.setattr(datasets, "unpacked", contextlib.nullcontext)
+    with pytest.raises(errors.SourceError, match=f"svhn: .* cannot be decoded: {error or type(error).__name__}"):
+        datasets.prepare("svhn")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\udcff"])
 def test_files_that_are_no_json_objects_are_named(inside, text):
-    content = text.encode(errors="surrogateescape")
+    run = runs.run(*RUN, *PLAIN)
     readers = {
-        paths.metrics(a_run()): lambda: results.load(a_run()),
-        paths.sweep("tiny", "ice-weight"): lambda: sweeps.load("tiny", "ice-weight"),
-        paths.DATASETS / "digits-train" / "about.json": lambda: data.load("digits-train"),
+        paths.results("tiny") / f"metrics/{run.name}.json": lambda: results.metrics(run),
+        paths.results("tiny") / "sweeps/ice-weight.json": lambda: results.sweep("ice-weight"),
+        paths.DATASETS / "digits-train" / "about.json": lambda: datasets.load("digits-train"),
     }
     for path, read in readers.items():
-        files.write_bytes(path, content)
+        files.write_bytes(path, text.encode(errors="surrogateescape"))
         with pytest.raises(ValueError, match=f"{paths.relative(path)} (is not readable JSON|holds a list)"):
             read()
 
 
-def test_a_sweep_of_another_kind_is_refused(inside):
-    files.write_json(paths.sweep("tiny", "ice-weight"), {"run": "x"})
-    with pytest.raises(ValueError, match="was made with other values than params.yaml has"):
-        sweeps.load("tiny", "ice-weight")
+TRAINED = {}
 
 
-def test_scores_of_another_run_or_of_other_parameters_are_not_measured(inside):
-    """They would be reported under the name and the parameters of this one."""
-    ice, plain = a_run("ice"), a_run("plain")
-    tensors.save(paths.scores(plain), {"x": torch.zeros(1)}, {"run": plain.model_dump()})
-    shutil.copy(paths.scores(plain), paths.scores(ice))
-    with pytest.raises(ValueError, match=r"scores/tiny/few-\S*-ice-0.safetensors is of a network trained with other"):
-        results.measure(ice)
-    assert not paths.metrics(ice).exists()
+@pytest.fixture
+def entry(inside):
+    """The entry of a trained run in the store of a project, which a test may spoil."""
+    run = runs.run(*RUN, *PLAIN)
+    folder = store.place(store.digest(run))
+    if not TRAINED:
+        train.train(run)
+        TRAINED.update({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+    for name, content in TRAINED.items():
+        files.write_bytes(folder / name, content)
+    return folder
 
 
-def test_what_a_killed_process_left_is_not_published(inside, monkeypatch):
-    run = a_run(epochs=1)
-    left = paths.RESUME / run.digest / "epochs" / ".writing-abc.safetensors"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half")
-    training.train(run)
-    assert {path.name for path in paths.snapshots(run).iterdir()} == {"0000.safetensors", "0001.safetensors"}
+@pytest.fixture
+def untrained(monkeypatch):
+    """Let a training that begins raise an error."""
+    monkeypatch.setattr(train.Engine, "epoch", lambda *_: (_ for _ in ()).throw(AssertionError("it trains")))
 
 
-def test_a_history_that_cannot_be_written_loses_no_snapshot(inside, monkeypatch, capsys):
-    run, steps = a_run(epochs=1), []
+def test_an_entry_is_taken_and_a_lost_store_is_filled_from_the_copies(entry, untrained):
+    run = runs.run(*RUN, *PLAIN)
+    before = outputs(entry, ["."])
+    store.copy(run)
+    shutil.rmtree(paths.STORE)
+    store.refill()
+    assert outputs(entry, ["."]) == before and len(train.train(run)) == run.schedule.epochs
+
+
+@pytest.mark.parametrize("name", ["run.json", "history.json", "weights.safetensors", "epochs/0000.safetensors"])
+@pytest.mark.parametrize("how", [flip, cut, None])
+def test_a_damaged_entry_is_named_set_aside_and_missing(entry, capsys, name, how):
+    path = entry / name
+    path.write_bytes(how(path.read_bytes(), random.Random(name))) if how else path.unlink()
+    assert store.take(runs.run(*RUN, *PLAIN)) is None and not entry.exists()
+    told = capsys.readouterr().err
+    assert f"{paths.relative(path)} is " in told and f"It was moved to {paths.relative(paths.STORE)}/damaged/" in told
+    assert [folder.name for folder in (paths.STORE / "damaged").glob("*/*")] == [entry.name]
+
+
+def test_an_entry_under_another_digest_is_not_taken(entry, capsys):
+    """As when a folder is copied under a wrong name: its files are whole, but of another training."""
+    run = runs.run(*RUN, "plain", 1)
+    entry.rename(store.place(store.digest(run)))
+    assert store.take(run) is None
+    assert f"holds run {entry.name}, expected {store.digest(run)}" in capsys.readouterr().err
+
+
+def test_a_damaged_copy_does_not_get_into_the_store(entry, capsys):
+    run = runs.run(*RUN, *PLAIN)
+    store.copy(run)
+    shutil.rmtree(paths.STORE)
+    (paths.checkpoints("tiny") / run.name / "weights.safetensors").write_bytes(b"half")
+    store.refill()
+    assert not entry.exists() and f"{run.name}/weights.safetensors is damaged" in capsys.readouterr().err
+
+
+def test_what_a_killed_process_left_is_not_published(entry):
+    run = runs.run(*RUN, *PLAIN)
+    shutil.rmtree(entry)
+    files.write_bytes(store.unfinished(entry.name) / "epochs/.writing-abc.safetensors", b"half")
+    train.train(run)
+    assert {path.relative_to(entry) for path in entry.rglob("*") if path.is_file()} == set(TRAINED)
+
+
+def test_an_entry_that_cannot_be_written_loses_no_epoch(entry, monkeypatch, capsys):
+    run = runs.run(*RUN, *PLAIN)
+    shutil.rmtree(entry)
     with monkeypatch.context() as full:
-        full.setattr(training, "write_json", lambda *_: (_ for _ in ()).throw(OSError("No space left on device")))
+        full.setattr(store, "put", lambda *_: (_ for _ in ()).throw(OSError("No space left on device")))
         with pytest.raises(OSError, match="No space left"):
-            training.train(run)
-    monkeypatch.setattr(training.Engine, "epoch", lambda self, number: steps.append(number))
-    training.train(run)
-    assert not steps and "anew" not in capsys.readouterr().err and paths.history(run).exists()
-    assert {path.name for path in paths.snapshots(run).iterdir()} == {"0000.safetensors", "0001.safetensors"}
+            train.train(run)
+    monkeypatch.setattr(train.Engine, "epoch", lambda *_: (_ for _ in ()).throw(AssertionError("it trains")))
+    assert len(train.train(run)) == run.schedule.epochs and "anew" not in capsys.readouterr().err
+    assert (entry / "weights.safetensors").read_bytes() == TRAINED[next(x for x in TRAINED if x.stem == "weights")]
 
 
-def execute(folder, *cells):
-    """Execute cells as a notebook of the pipeline; return the exit's message, or None."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    nbformat.write(notebook, folder / "n.ipynb")
-    with pytest.raises(SystemExit) as ended:
-        notebooks.run(folder / "n.ipynb", folder / "r.ipynb", {})
-    assert ended.value.code == 1 and not (folder / "r.ipynb").exists()
-    assert (paths.ROOT / "scratch/r.failed.ipynb").exists()
+def test_a_damaged_state_is_set_aside_and_training_starts_anew(entry, capsys):
+    run = runs.run(*RUN, *PLAIN)
+    shutil.rmtree(entry)
+    files.write_bytes(store.unfinished(entry.name) / "state.safetensors", b"half")
+    train.train(run)
+    assert "state.safetensors cannot be read" in capsys.readouterr().err
+    assert (entry / "weights.safetensors").read_bytes() == TRAINED[next(x for x in TRAINED if x.stem == "weights")]
+
+
+def test_killed_and_then_given_twice_at_once_the_command_ends_in_the_same_bits(entry, inside):
+    undisturbed = outputs(entry, ["."])
+    shutil.rmtree(entry)
+    command = (sys.executable, "-m", "icelib.training.train", OTHER)
+    process, started = inside.start(*command), time.monotonic()
+    while not (store.unfinished(entry.name) / "epochs/0000.safetensors").exists() and process.poll() is None:
+        assert time.monotonic() < started + 120
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    both = [inside.start(*command) for _ in range(2)]
+    told = [(process.communicate()[0], process.returncode) for process in both]
+    assert [status for _, status in told] == [0, 0], told
+    assert outputs(entry, ["."]) == undisturbed
 
 
 def test_a_kernel_that_dies_or_ends_early_makes_no_report(inside, tmp_path, capfd):
-    execute(tmp_path, "import os; os.kill(os.getpid(), 9)")
-    output = capfd.readouterr().err
-    assert "n.ipynb died: it was killed, or memory ran out" in output and "Traceback" not in output
-    execute(tmp_path, "import sys; sys.exit(0)", "print('the rest')")
-    assert "n.ipynb ended before its last cell" in capfd.readouterr().err
+    def execute(*cells):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        nbformat.write(notebook, tmp_path / "n.ipynb")
+        with pytest.raises(SystemExit) as ended:
+            notebooks.run(tmp_path / "n.ipynb", tmp_path / "r.ipynb")
+        assert ended.value.code == 1 and not (tmp_path / "r.ipynb").exists()
+        assert (paths.SCRATCH / "r.failed.ipynb").exists()
+        return capfd.readouterr().err
+
+    told = execute("import os; os.kill(os.getpid(), 9)")
+    assert "n.ipynb died: it was killed, or memory ran out" in told and "Traceback" not in told
+    assert "n.ipynb ended before its last cell" in execute("import sys; sys.exit(0)", "print('the rest')")
 
 
 def test_the_readme_quotes_the_drill():

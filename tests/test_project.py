@@ -8,7 +8,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from icelib import catalog, notebooks, tables
+from icelib import catalog
+from icelib.report import tables
+from icelib.tools import notebooks
 from tests.conftest import SOURCE
 
 NOTEBOOKS = sorted((SOURCE / "notebooks").glob("*.ipynb"))

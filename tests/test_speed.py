@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from benchmarks import first_row, head, mahalanobis, metrics, noop, steps, training, turns
-from icelib import own, params, variants
+from icelib import variants
+from icelib.config import runs as params
+from icelib.tools import custom as own
 
 TINY = ["--known", "2", "--outliers", "3"]
 

@@ -11,15 +11,14 @@ import itertools
 import math
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy import integrate, optimize
 from scipy.special import log_ndtr
 from scipy.stats import norm
 
-from icelib import cells, params, paths
-from icelib.plots import COLOURS, MARKERS
+from icelib import paper
+from icelib.config import runs
 
 ROUNDING = 5e-5  # half a unit of the last printed digit, as a share
 Z95 = norm.ppf(0.95)  # z below
@@ -156,57 +155,13 @@ def _or_nan(function, *values, **options):
 def ratios():
     """`reading` of Table 1: DataFrame with a row for each of the 69 triples of AUROC, FPR95 and AUPR (percent)."""
     lines = []
-    for line in cells.paper("table1").itertuples():
+    for line in paper.table("table1").itertuples():
         for method, title in (("oe", "OE"), ("energy", "Energy"), ("ice", "ICE")):
             auroc, fpr95, aupr = (getattr(line, f"{metric}_{method}") for metric in ("auroc", "fpr95", "aupr"))
             about = {"outliers": line.outliers, "block": BLOCKS[line.known, line.network, line.protocol]}
             about |= {"method": title, "auroc": auroc, "fpr95": fpr95, "aupr": aupr}
             lines.append(about | reading(auroc, fpr95, aupr))
     return pd.DataFrame(lines)
-
-
-def figure(found):
-    """Draw the ratio that each cell of Table 1 implies, beside those of the sets' published sizes.
-
-    Parameters
-    ----------
-    found : DataFrame
-        From `ratios`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    drawn, ax = plt.subplots(figsize=(7, 7.2), layout="constrained")
-    ticks = {}
-    for i, (name, splits) in enumerate(SIZES.items()):
-        own, top = found[found.outliers == name], 5.6 * i
-        ends = [top - 0.6, top + own.block.nunique() - 0.5]
-        ax.fill_betweenx(ends, max(own.least.max(), 0.01), own.most.min(), color="0.9", lw=0)
-        ax.text(0.055, top + 1.5, name, fontsize=9, va="center", weight="bold")
-        for split, size in splits.items():
-            ax.plot([size / KNOWN] * 2, ends, "k--", lw=0.9)
-            near = [other > size for other in splits.values() if other != size and 1 / 2 < other / size < 2]
-            side = "center" if not near else "right" if near[0] else "left"  # keeps neighbours' labels apart
-            ax.text(size / KNOWN, ends[0], f"{split}\n{size:,}", fontsize=7, ha=side, va="bottom")
-        for line in own.itertuples():
-            block, shift = list(BLOCKS.values()).index(line.block), ("OE", "Energy", "ICE").index(line.method)
-            y, colour = top + block + 0.28 * (shift - 1), COLOURS[line.method]
-            face = colour if line.auroc <= 95 else "white"
-            ax.plot([line.low, line.high], [y, y], color=colour, lw=1)
-            ax.plot(line.ratio, y, MARKERS[line.method], color=colour, mfc=face, ms=4.5)
-            ticks[top + block] = line.block
-    ax.set(xscale="log", xlim=(0.05, 2000), ylim=(31.2, -2.1), xlabel="outliers per known test image")
-    ax.set_yticks(list(ticks), ticks.values(), fontsize=7)
-    for method in ("OE", "Energy", "ICE"):
-        ax.plot([], [], MARKERS[method], color=COLOURS[method], label=method)
-    ax.plot([], [], "o", color="k", label="one pair of Gaussians")
-    ax.plot([], [], "o", color="k", mfc="white", label="narrower of two pairs")
-    ax.plot([], [], "k-", lw=1, label="left open by rounding")
-    ax.plot([], [], "k--", lw=0.9, label="published size / 10,000")
-    ax.fill_between([], [], [], color="0.9", label="limits without Gaussians")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.07), ncols=4, fontsize=8, frameon=False)
-    return drawn
 
 
 def check(arithmetic):
@@ -227,28 +182,26 @@ def check(arithmetic):
 
 
 def choices():
-    """Open choices of the paper, with a column of the values in use for each scale of params.yaml."""
-    found = pd.read_csv(paths.PAPER / "choices.csv", keep_default_na=False)
-    loaded = params.load()
-    for scale, block in loaded.blocks.items():
-        content = loaded.model_dump(exclude={"blocks"}) | {"SCALE": block.model_dump()}
-        found[scale] = [_value(content, key) for key in found.key]
+    """Open choices of the paper, with a column, named after the scale, of the values that params.yaml has."""
+    found, loaded = paper.table("choices"), runs.load()
+    content = loaded.model_dump()
+    found[loaded.scale] = [
+        ", ".join(dict.fromkeys(filter(None, map(_text, _lookup(content, key.split(".")))))) for key in found.key
+    ]
     return found
 
 
-def _value(content, key):
-    for part in key.split("."):
-        content = content.get(part) if isinstance(content, dict) else None
-    return _text(content)
+def _lookup(content, parts):
+    """Values in the place that `parts` lead to, where * is every key; none if there is no such place."""
+    if not parts:
+        yield content
+    elif isinstance(content, dict):
+        for name in content if parts[0] == "*" else [parts[0]]:
+            yield from _lookup(content[name], parts[1:]) if name in content else ()
 
 
 def _text(value):
-    if isinstance(value, dict | list):
+    if isinstance(value, dict | list | tuple):
         parts = value.values() if isinstance(value, dict) else value
         return ", ".join(filter(None, map(_text, parts)))
     return "" if value is None else str(value)
-
-
-def markdown(frame):
-    """Render a DataFrame whose texts may hold bars, as in p(i|z), as Markdown."""
-    return frame.map(lambda cell: str(cell).replace("|", "\\|")).to_markdown(index=False, disable_numparse=True)

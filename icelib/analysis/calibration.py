@@ -1,37 +1,41 @@
-"""Calibration: does a stated probability come true?
+"""Calibration: does a stated probability come true? And Figure 5: how ICE's confidence develops.
 
-*Detection*: the probability that an image is known, on an even mixture: known images and outliers
-have half of the weight each, whatever their numbers. *Classification*: the probability that the
-predicted class is the true one, on known images.
+*Detection*: the probability that an image is known, on an even mixture: known images and outliers have half of the
+weight each, whatever their numbers. *Classification*: the probability that the predicted class is the true one, on
+known images. Statements are arrays (N,) of float64: ``probability``, ``true`` (1 or 0) and ``weight``, which sums to 1.
 """
+
+import inspect
 
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss
+from sklearn.metrics import brier_score_loss, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from icelib import scores
+from icelib.config import runs
+from icelib.methods import METHODS
+from icelib.training import store
+from icelib.util import paths, tensors
+
 BINS = 15  # of equal width in 0…1
+SHOWN = ("CIFAR10", "wideresnet", "scratch")  # the paper's known set, network, protocol
+# What a method says directly of the probability that an image is known, from its logits: name and function.
+DIRECT = {
+    "plain": ("MSP", scores.max_softmax),
+    "oe": ("MSP", scores.max_softmax),
+    "bce": ("max σ(f)", lambda logits: scores.max_logit(logits).sigmoid()),
+    "ice": ("exp max h", lambda logits: scores.max_likelihood(logits).exp()),
+    "ice_minus": ("exp max h", lambda logits: scores.max_likelihood(logits).exp()),
+}
 
 
 def even_mixture(known, outlier):
-    """Put known samples and outliers together with equal weight.
+    """Put known samples (N,) and outliers (M,) together with half of the weight each, as a statement (N + M,).
 
-    Parameters
-    ----------
-    known, outlier : array_like, shapes (N,) and (M,)
-        Stated probabilities of being known, in 0…1.
-
-    Returns
-    -------
-    probability, true, weight : ndarray of float64, shapes (N + M,)
-        `true` is 1 for known samples and 0 for outliers; the weights of each sum to ½.
-
-    Raises
-    ------
-    ValueError
-        If one of the two is empty, or a value is not a probability.
+    ValueError if one of the two is empty, or a value is not a probability.
     """
     known, outlier = np.asarray(known, float), np.asarray(outlier, float)
     for name, values in (("known", known), ("outlier", outlier)):
@@ -46,18 +50,9 @@ def even_mixture(known, outlier):
 
 
 def reliability(probability, true, weight):
-    """Stated against observed probability, bin by bin: the reliability diagram.
+    """Stated against observed probability: DataFrame of ``stated`` and ``observed`` (means) and ``weight`` by bin.
 
-    Parameters
-    ----------
-    probability, true, weight : ndarray, shapes (N,)
-        As `even_mixture` returns them; the weights sum to 1.
-
-    Returns
-    -------
-    DataFrame
-        For each of `BINS` bins: ``stated`` and ``observed`` (weighted means, NaN where the bin is
-        empty) and ``weight`` (of the bin).
+    Means are NaN where a bin is empty.
     """
     number = _bins(probability)
     total = np.bincount(number, weight, BINS)
@@ -70,53 +65,34 @@ def reliability(probability, true, weight):
 
 
 def calibration_error(probability, true, weight):
-    """Expected calibration error: Σ_b weight_b · |observed_b − stated_b| over the bins b.
+    """Expected calibration error: Σ_b weight_b · |observed_b − stated_b| over bins b, in 0…1; lower is better.
 
-    Parameters
-    ----------
-    probability, true, weight : ndarray, shapes (N,)
-        As for `reliability`.
-
-    Returns
-    -------
-    float
-        In 0…1; lower is better.
-
-    Notes
-    -----
-    Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
-    2015; Guo et al., "On Calibration of Modern Neural Networks", 2017.
+    Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015; Guo et al.,
+    "On Calibration of Modern Neural Networks", 2017.
     """
     return float(np.abs(np.bincount(_bins(probability), weight * (true - probability), BINS)).sum())
 
 
 def brier(probability, true, weight):
-    """Brier score Σ weight · (true − probability)², in 0…1; lower is better, although its name ends so.
-
-    Parameters are those of `calibration_error`. Source: Brier, 1950.
-    """
+    """Brier score Σ weight · (true − probability)², in 0…1; lower is better. Source: Brier, 1950."""
     return float(brier_score_loss(true, probability, sample_weight=weight))
 
 
 def interval(measure, probability, true, weight, repeats, strata=None, seed=0):
-    """95 % bootstrap interval of a measure over samples.
+    """95 % bootstrap interval (low, high) of a measure over samples.
 
     Parameters
     ----------
     measure : callable
         `calibration_error` or `brier`.
     probability, true, weight : ndarray, shapes (N,)
-        As for `reliability`.
-    repeats : int
+    repeats, seed : int
     strata : ndarray, shape (N,), optional
         Samples with the same value are drawn among themselves: known ones and outliers of a mixture.
-    seed : int
 
-    Returns
-    -------
-    low, high : float
-        A resample adds noise of its own to a calibration error, so that the interval of a small one
-        may lie above it.
+    Notes
+    -----
+    A resample adds noise of its own to a calibration error: the interval of a small one may lie above it.
     """
     draw = np.random.default_rng(seed)
     strata = np.zeros(len(true)) if strata is None else strata
@@ -129,22 +105,10 @@ def interval(measure, probability, true, weight, repeats, strata=None, seed=0):
 
 
 def platt(known, outlier):
-    """Fit Platt's scaling: P(known | s) = 1/(1 + exp(−(a s + b))) on scores s of an even mixture.
+    """Fit P(known | s) = 1/(1 + exp(−(a s + b))) on scores s (N,) and (M,) of an even mixture; return it, a callable.
 
-    Parameters
-    ----------
-    known, outlier : array_like, shapes (N,) and (M,)
-        Detection scores of held-out samples.
-
-    Returns
-    -------
-    callable
-        Maps scores to as many probabilities of being known, in 0…1.
-
-    Notes
-    -----
-    Platt, "Probabilistic Outputs for Support Vector Machines", 1999; here without its correction of
-    the targets, which matters for few samples.
+    Platt, "Probabilistic Outputs for Support Vector Machines", 1999; here without its correction of the targets, which
+    matters for few samples.
     """
     values = np.concatenate([known, outlier])[:, None]
     true = np.repeat([1, 0], [len(known), len(outlier)])
@@ -154,19 +118,139 @@ def platt(known, outlier):
 
 
 def classification(logits, labels):
-    """Stated and true classification: largest softmax probability, and whether its class is right.
+    """State the largest softmax probability of logits (N, K), which is true where its class is that of labels (N,)."""
+    stated, predicted = logits.double().softmax(1).max(1)
+    return stated.numpy(), (predicted == labels).double().numpy(), np.full(len(labels), 1 / len(labels))
 
-    Parameters
-    ----------
-    logits : Tensor, shape (N, K)
-    labels : Tensor of int64, shape (N,)
+
+def declared(seed=None):
+    """List the runs that are shown, those from scratch on the task that plays CIFAR-10, of one seed or the first."""
+    seed = runs.load().seeds[0] if seed is None else seed
+    found = [run for key, group in runs.by_block().items() if key[:3] == SHOWN for run in group if run.seed == seed]
+    # a score that reads features cannot be had from logits
+    return [run for run in found if "features" not in inspect.signature(METHODS[run.method].score).parameters]
+
+
+def load(seed=None):
+    """Read the logits of the `declared` runs of a seed, which are not pooled with those of others.
 
     Returns
     -------
-    probability, true, weight : ndarray of float64, shapes (N,)
+    dict of str to (dict of str to Tensor, dict)
+        By method: tensors, as `icelib.evaluation.snapshots` lists them, and what describes them.
+
+    Raises
+    ------
+    ValueError
+        If no run is declared, or a file is missing, damaged or made with other parameters.
     """
-    stated, predicted = logits.double().softmax(1).max(1)
-    return stated.numpy(), (predicted == labels).double().numpy(), np.full(len(labels), 1 / len(labels))
+    found = {}
+    for run in declared(seed):
+        path = paths.results(run.scale) / "logits" / f"{run.name}.safetensors"
+        logits, about = tensors.load(path)
+        if about.get("digest") != store.digest(run):
+            raise ValueError(
+                f"{paths.relative(path)} was made with other parameters than params.yaml has; run `dvc repro`"
+            )
+        found[run.method] = logits, about
+    if not found:
+        raise ValueError(f"{paths.relative(paths.PARAMS)}: no run of {'-'.join(SHOWN)}, so there is nothing to show")
+    return found
+
+
+def by_epoch(found):
+    """ICE's confidence exp(max_i h_i), in 0…1: epoch to ``known`` (N,) and ``outlier`` (M,); empty without ICE.
+
+    `found` is from `load`.
+    """
+    if "ice" not in found:
+        return {}
+    logits, about = found["ice"]
+    sets, confidence = {"known": "known", "outlier": about["near"]}, DIRECT["ice"][1]
+    return {
+        epoch: {kind: confidence(logits[f"{epoch}/{name}"]).numpy() for kind, name in sets.items()}
+        for epoch in _epochs(logits)
+    }
+
+
+def epoch_table(confidences):
+    """What the distributions of `by_epoch` are like: a DataFrame with a row for each epoch."""
+    rows = {}
+    for epoch, values in confidences.items():
+        known, outlier = values["known"], values["outlier"]
+        true = np.repeat([1, 0], [len(known), len(outlier)])
+        rows[epoch] = {
+            "known, median": np.median(known),
+            "outlier, median": np.median(outlier),
+            "known > ½ (%)": 100 * np.mean(known > 0.5),
+            "outlier < ½ (%)": 100 * np.mean(outlier < 0.5),
+            "AUROC (%)": 100 * roc_auc_score(true, np.concatenate([known, outlier])),
+        }
+    return pd.DataFrame(rows).T.rename_axis("epoch")
+
+
+def probabilities(found, method):
+    """Probabilities of being known that a method states for every test set: way to sets to arrays.
+
+    Ways are the direct one, by its name, where there is one, and ``Platt``, which is fitted to the method's own score of
+    held-out known and auxiliary images. `found` is one entry of `load`.
+    """
+    logits, _ = found
+    last, score = f"{_epochs(logits)[-1]}/", METHODS[method].score
+    test = {name.removeprefix(last): x for name, x in logits.items() if name.startswith(last)}
+    scaled = platt(*(score(logits[f"validation/{part}"]).numpy() for part in ("known", "outliers")))
+    ways = {"Platt": {name: scaled(score(x).numpy()) for name, x in test.items()}}
+    if method in DIRECT:
+        name, direct = DIRECT[method]
+        ways = {name: {part: direct(x).numpy() for part, x in test.items()}} | ways
+    return ways
+
+
+def detection_table(found):
+    """Calibration of being known on even mixtures, for every method and way of stating it.
+
+    Parameters
+    ----------
+    found : dict
+        From `load`.
+
+    Returns
+    -------
+    DataFrame
+        By method and way: for the near outliers ``ECE`` (%), its 95 % interval ``low`` to ``high``, and ``Brier`` (0…1);
+        ``ECE, far`` and ``Brier, far``: means over the far sets, where the task has some.
+    """
+    (task,), repeats, rows = {run.task for run in declared()}, runs.load().bootstrap, {}
+    for method, (logits, about) in found.items():
+        for way, stated in probabilities((logits, about), method).items():
+            near = even_mixture(stated["known"], stated[about["near"]])
+            low, high = interval(calibration_error, *near, repeats, strata=near[1])
+            row = {"ECE": 100 * calibration_error(*near), "low": 100 * low, "high": 100 * high, "Brier": brier(*near)}
+            if far := [even_mixture(stated["known"], stated[name]) for name in runs.load().tasks[task].far]:
+                row["ECE, far"] = 100 * np.mean([calibration_error(*mixture) for mixture in far])
+                row["Brier, far"] = np.mean([brier(*mixture) for mixture in far])
+            rows[METHODS[method].title, way] = row
+    return pd.DataFrame(rows).T.rename_axis(["method", "probability of being known"])
+
+
+def classification_table(found):
+    """Calibration of the predicted class on known test images, for every method of `load`, in percent.
+
+    DataFrame of ``accuracy``, mean ``confidence``, ``ECE`` and its 95 % interval ``low`` to ``high``.
+    """
+    repeats, rows = runs.load().bootstrap, {}
+    for method, (logits, _) in found.items():
+        stated = classification(logits[f"{_epochs(logits)[-1]}/known"], logits["labels"])
+        low, high = interval(calibration_error, *stated, repeats)
+        values = {"accuracy": stated[1].mean(), "confidence": stated[0].mean(), "ECE": calibration_error(*stated)}
+        rows[METHODS[method].title] = {
+            name: 100 * value for name, value in (values | {"low": low, "high": high}).items()
+        }
+    return pd.DataFrame(rows).T.rename_axis("method")
+
+
+def _epochs(logits):
+    return sorted(int(name.split("/")[0]) for name in logits if name.endswith("/known") and name[0].isdigit())
 
 
 def _bins(probability):

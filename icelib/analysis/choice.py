@@ -1,124 +1,116 @@
-"""Sweeps: trainings that differ in one or two values, compared on validation images alone.
+"""How values are chosen: candidates that differ in one or two of them, compared on validation images alone.
 
-``python -m icelib.sweeps SCALE NAME`` trains every candidate of ``SCALE.sweeps.NAME`` in
-params.yaml and writes ``results/sweeps/SCALE/NAME.json``. No test image is looked at.
+``python -m icelib.analysis.choice`` trains the candidates of every sweep in params.yaml, takes from the store what was
+trained before, and writes ``results/SCALE/sweeps/NAME.json``. No test image is looked at.
 """
 
 import argparse
 
-from tqdm.auto import tqdm
+from icelib.config import runs
+from icelib.data import tasks
+from icelib.training import train
+from icelib.util import paths
+from icelib.util.errors import readable_errors
+from icelib.util.files import write_json
 
-from icelib import params, paths, tasks, training
-from icelib.declaration import SWEPT
-from icelib.errors import DivergedError, readable_errors
-from icelib.files import read_json, write_json
-
-KNOWN, NETWORK = SWEPT, "wideresnet"  # sweeps are run on one task and network
 WITHIN = 0.02  # accuracy that a choice may cost: about two standard errors on 3,000 images
 
 
-def candidates(scale, name):
-    """List the runs of a sweep.
+def candidates(name):
+    """List what each candidate of a sweep changes, and its run, as pairs (dict, `runs.Run`); the first seed."""
+    params = runs.load()
+    sweep = runs.pick(params.sweeps, name, "sweep")
+    base = runs.run(sweep.task, sweep.network, sweep.protocol, sweep.method, params.seeds[0])
+    return [(change, runs.vary(base, sweep.base | change)) for change in sweep.values]
 
-    Parameters
-    ----------
-    scale, name : str
+
+def in_use(name, change):
+    """Whether declared runs have what a candidate of a sweep changes; protocol ``sweep`` is a shorter ``scratch``."""
+    sweep = runs.load().sweeps[name]
+    protocol = "scratch" if sweep.protocol == "sweep" else sweep.protocol
+    used = runs.run(sweep.task, sweep.network, protocol, sweep.method, runs.load().seeds[0])
+    return runs.vary(used, change) == used
+
+
+def run_all():
+    """Train all candidates of all sweeps, equal ones once, and write a result file for each sweep.
+
+    A file holds title, method, task, network, protocol, base and seed, the numbers of validation images, and for each
+    candidate its ``change``, the digest of its run, `figures` and whether `choose` takes it (``chosen``); in place of
+    its figures ``diverged``, a message, where it did. Files of sweeps that are no longer declared are removed.
 
     Returns
     -------
-    list of (dict, params.Run)
-        What each candidate changes, and the run with these changes.
+    dict of str to dict
+        The files' contents by the sweeps' names.
 
     Raises
     ------
     ValueError
-        If there is no such scale or sweep, or one of its values is not allowed or none of the
-        method's or schedule's.
+        If all candidates of a sweep diverged, after the files were written.
     """
-    loaded = params.load()
-    sweep = params.pick(params.pick(loaded.blocks, scale, "scale").sweeps, name, f"{scale}.sweeps")
-    base = params.run(scale, KNOWN, NETWORK, sweep.protocol, sweep.method, loaded.seeds[0])
-    return [(change, params.vary(base, sweep.base | change)) for change in sweep.values]
+    params = runs.load()
+    folder = paths.results(params.scale) / "sweeps"
+    folder.mkdir(parents=True, exist_ok=True)  # also where no sweep is declared
+    found = {name: candidates(name) for name in params.sweeps}
+    histories = iter(train.train_all([run for pairs in found.values() for _, run in pairs]))
+    results = {}
+    for name, pairs in found.items():
+        rows = [{"change": change} | outcome(next(histories)) for change, _ in pairs]
+        results[name] = _result(name, pairs[0][1], rows)
+        write_json(folder / f"{name}.json", results[name])
+    for path in folder.glob("*.json"):
+        if path.stem not in found:
+            path.unlink()
+    if failed := [name for name, result in results.items() if not any(row["chosen"] for row in result["candidates"])]:
+        raise ValueError(f"no candidate can be chosen, all diverged: {', '.join(failed)}; see {paths.relative(folder)}")
+    return results
 
 
-def run(scale, name):
-    """Train all candidates of a sweep and write their validation figures.
-
-    Interrupted, it goes on with the candidate where it was, and a candidate of another sweep is
-    not trained twice. One that diverges is recorded as such and cannot be chosen.
-
-    Parameters
-    ----------
-    scale, name : str
-
-    Returns
-    -------
-    dict
-        The content of the result file: title, method and, for each candidate, ``change``, and its
-        accuracy, AUROC and FPR95 (outlier-positive) on both kinds of validation outliers, all as
-        shares, the mean weighted loss terms of the last epoch, and whether `choose` takes it; in
-        place of its figures ``diverged``, a message, where it did.
-
-    Raises
-    ------
-    ValueError
-        As `candidates`, `choose` and `training.train`.
-    StoppedError, BusyError, OSError, RuntimeError
-        As `training.train`.
-    """
-    found = candidates(scale, name)
-    rows = [{"change": change} | trial(candidate) for change, candidate in tqdm(found, desc=name, leave=False)]
-    chosen = choose(rows)
-    for row in rows:
-        row["chosen"] = row is chosen
-    sweep = params.load().blocks[scale].sweeps[name]
-    about = {"title": sweep.title, "method": sweep.method, "protocol": sweep.protocol, "base": sweep.base}
-    validation, _ = tasks.load(scale, KNOWN, "validation")
-    images = {kind: len(x) for kind, x in validation.items() if kind != "labels"}
-    seed = found[0][1].seed
-    result = {"sweep": name, "scale": scale, **about, "seed": seed, "images": images, "candidates": rows}
-    write_json(paths.sweep(scale, name), result)
-    return result
-
-
-def trial(candidate):
-    """Train a run without keeping it; return its last epoch's `figures`, or ``diverged``, the message, if it did."""
-    try:
-        last = training.train(candidate, keep=False)[-1]
-    except DivergedError as error:
-        return {"diverged": str(error)}
-    return figures(last)
-
-
-def figures(last):
-    """Take from an epoch of a history what choices are made by, and the loss terms."""
-    kinds = {
-        kind: {"auroc": x["auroc"], "fpr95": x["fpr95_outlier_positive"]} for kind, x in last["validation"].items()
+def _result(name, run, rows):
+    sweep = runs.load().sweeps[name]
+    chosen = choose(rows) if any("diverged" not in row for row in rows) else None
+    validation, _ = tasks.load(sweep.task, "validation")
+    return {
+        "sweep": name,
+        "scale": run.scale,
+        **{key: getattr(sweep, key) for key in ("title", "method", "task", "network", "protocol", "base")},
+        "seed": run.seed,
+        "images": {kind: len(x) for kind, x in validation.items() if kind != "labels"},
+        "candidates": [row | {"chosen": row is chosen} for row in rows],
     }
-    return {"accuracy": last["accuracy"], **kinds, "loss": last["loss"]}
+
+
+def outcome(history):
+    """Take from a history (`store.history`) its digest and the last epoch's `figures`, or ``diverged``, the message."""
+    found = {"diverged": history["diverged"]} if "diverged" in history else figures(history["epochs"][-1])
+    return {"digest": history["digest"]} | found
+
+
+def figures(last_epoch):
+    """Take from an epoch of a history what choices are made by, as shares, and the loss terms."""
+    kinds = {
+        kind: {"auroc": x["auroc"], "fpr95": x["fpr95_outlier_positive"]}
+        for kind, x in last_epoch["validation"].items()
+    }
+    return {"accuracy": last_epoch["accuracy"], **kinds, "loss": last_epoch["loss"]}
 
 
 def choose(rows):
     """Take one candidate by the rule that holds for every method.
 
-    Among the candidates within two points of the best accuracy on known validation images, the one
-    with the highest mean AUROC over the two kinds of validation outliers: held-out auxiliary
-    ones, and jigsaw images, on which no method trains. The first of equals.
+    Among the candidates within `WITHIN` of the best accuracy on known validation images, the one with the highest
+    `mean_auroc`. The first of equals.
 
     Parameters
     ----------
     rows : list of dict
-        From `trial`.
+        From `outcome`.
 
     Returns
     -------
     dict
-        One of `rows`.
-
-    Raises
-    ------
-    ValueError
-        If all diverged.
+        One of `rows`; ValueError if all diverged.
     """
     whole = [row for row in rows if "diverged" not in row]
     if not whole:
@@ -128,32 +120,11 @@ def choose(rows):
 
 
 def mean_auroc(row):
-    """Mean AUROC over the two kinds of validation outliers, as a share."""
+    """Mean AUROC, as a share, over held-out auxiliary images and jigsaw ones, on which no method trains."""
     return (row["outliers"]["auroc"] + row["jigsaw"]["auroc"]) / 2
 
 
-def load(scale, name):
-    """Read the result file of a sweep: the dict that `run` returned.
-
-    Raises
-    ------
-    ValueError
-        If it is missing or unreadable, or is not of the candidates that params.yaml has.
-    """
-    path = paths.sweep(scale, name)
-    result = read_json(path)
-    sweep = params.pick(params.pick(params.load().blocks, scale, "scale").sweeps, name, f"{scale}.sweeps")
-    found = [row["change"] for row in result.get("candidates", [])]
-    if found != sweep.values or result.get("base") != sweep.base:
-        raise ValueError(f"{paths.relative(path)} was made with other values than params.yaml has; run `dvc repro`")
-    return result
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description="Train the candidates of a sweep and compare them on validation images."
-    )
-    parser.add_argument("scale")
-    parser.add_argument("name")
+    argparse.ArgumentParser(description="Train the candidates of all sweeps and compare them.").parse_args()
     with readable_errors():
-        run(**vars(parser.parse_args()))
+        run_all()

@@ -1,12 +1,17 @@
 """Where the auxiliary terms of a loss pull against cross-entropy: on logits, features and weights.
 
-A loss is cross-entropy on known samples plus auxiliary terms on known samples and outliers. A step
-of descent raises a logit whose gradient is negative and lowers one whose gradient is positive.
+A loss is cross-entropy on known samples plus auxiliary terms on known samples and outliers. A step of descent raises a
+logit whose gradient is negative and lowers one whose gradient is positive.
 """
 
-import torch
+import inspect
 
-from icelib import batches, models
+import torch
+import torch.nn.functional as F
+
+from icelib import models
+from icelib.config.schema import GIVEN
+from icelib.training.batches import Images
 
 
 def gradients(loss, known_logits, labels, outlier_logits, **parameters):
@@ -16,9 +21,7 @@ def gradients(loss, known_logits, labels, outlier_logits, **parameters):
     ----------
     loss : callable
         As in `icelib.losses`, with auxiliary terms.
-    known_logits : Tensor, shape (N, K)
-    labels : Tensor of int64, shape (N,)
-    outlier_logits : Tensor, shape (M, K)
+    known_logits, labels, outlier_logits : Tensor, shapes (N, K), (N,) int64 and (M, K)
     **parameters
         Of the loss.
 
@@ -28,23 +31,17 @@ def gradients(loss, known_logits, labels, outlier_logits, **parameters):
         On known samples and on outliers; zero where a term does not see a logit.
     """
     logits = [known_logits.detach().requires_grad_(), outlier_logits.detach().requires_grad_()]
-    terms = loss(logits[0], labels, logits[1], **parameters)
-    return tuple(_gradient(term, logits) for term in _divide(terms))
+    return tuple(_gradient(term, logits) for term in _divided(loss, logits[0], labels, logits[1], parameters))
 
 
 def logit_shares(cross_entropy, auxiliary):
-    """How often the auxiliary terms move a known sample's logit against cross-entropy.
-
-    Parameters
-    ----------
-    cross_entropy, auxiliary : Tensor, shapes (N, K)
-        Gradients on known samples, from `gradients`.
+    """How often the auxiliary terms move a known sample's logit against cross-entropy, from `gradients` (N, K).
 
     Returns
     -------
     dict of str to float
-        Shares of all N·K logits: ``raised`` although cross-entropy lowers them, ``lowered``
-        although it raises them; and ``samples``, the share of samples with one of either.
+        Shares of all N·K logits: ``raised`` although cross-entropy lowers them, ``lowered`` although it raises them;
+        and ``samples``, the share of samples with one of either.
     """
     raised = (auxiliary < 0) & (cross_entropy > 0)
     lowered = (auxiliary > 0) & (cross_entropy < 0)
@@ -56,12 +53,7 @@ def logit_shares(cross_entropy, auxiliary):
 
 
 def outlier_shares(auxiliary):
-    """How often the auxiliary terms raise a logit of an outlier, which belongs to no class.
-
-    Parameters
-    ----------
-    auxiliary : Tensor, shape (M, K)
-        Gradients on outliers, from `gradients`.
+    """How often the auxiliary terms raise a logit of an outlier, which belongs to no class, from `gradients` (M, K).
 
     Returns
     -------
@@ -80,34 +72,18 @@ def cosine(a, b):
 
 
 def measure(model, method, parameters, data, batch, steps, seed=0):
-    """Measure contradiction on training batches, in the forward pass of a training step but in float32.
+    """Compare gradients on training batches, in the forward pass of a training step but in float32.
 
-    Known images and outliers go through the network together in training mode. Three cosines
-    between the gradients of cross-entropy and of the auxiliary terms, from the head downwards:
+    Known images and outliers go through the network together in training mode. Three cosines between the gradients of
+    cross-entropy and of the auxiliary terms, from the head downwards:
 
-    - ``features``: of each known sample's features z, mean over the samples on which the auxiliary
-      terms act: all (BCE, ICE), those beyond their margin (Energy), or none, which is NaN (OE, ICE⁻).
-    - ``shift``: of one displacement common to the features of all samples, known and outliers: the
-      sum of the gradients over samples.
-    - ``backbone``: of all weights of the backbone; and ``ratio``, the auxiliary gradient's norm over
-      cross-entropy's there.
+    - ``features``: of each known sample's features z, mean over the samples on which the auxiliary terms act: all
+      (BCE, ICE), those beyond their margin (Energy), or none, which is NaN (OE, ICE⁻).
+    - ``shift``: of one displacement common to the features of all samples: the sum of the gradients over samples.
+    - ``backbone``: of all weights of the backbone; and ``ratio``, the auxiliary gradient's norm over cross-entropy's.
 
-    Parameters
-    ----------
-    model : Classifier
-        Its batch statistics are changed, its weights are not.
-    method : methods.Method
-        One that trains on outliers.
-    parameters : dict of str to float
-        Of the method's loss.
-    data : dict of str to Tensor
-        The training part of a task.
-    batch : (int, int)
-        Known images, or as many as there are, and outliers in a batch.
-    steps : int
-        Number of batches.
-    seed : int
-        Of the order of the images and of their augmentation.
+    `data` is the training part of a task, `batch` the numbers of known images and outliers in each of the `steps`
+    batches, `parameters` those of the method's loss. The network's batch statistics are changed, its weights are not.
 
     Returns
     -------
@@ -116,7 +92,7 @@ def measure(model, method, parameters, data, batch, steps, seed=0):
     """
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
-    known, outliers = (batches.Images(data[part], device) for part in ("known", "outliers"))
+    known, outliers = Images(data["known"], device), Images(data["outliers"], device)
     size = min(batch[0], len(known))
     orders = known.order(steps, size, generator), outliers.order(steps, batch[1], generator)
     labels, found = data["labels"].to(device), []
@@ -125,17 +101,18 @@ def measure(model, method, parameters, data, batch, steps, seed=0):
     for index, outlier_index in zip(*orders):
         x = torch.cat([known.augmented(index, generator), outliers.augmented(outlier_index, generator)])
         z = model.features(models.normalize(x).to(memory_format=torch.channels_last))  # (N + M, d)
-        logits = model.head(z)  # (N + M, K)
-        found.append(_batch(model, z, logits, labels[index], method, parameters))
+        found.append(_batch(model, z, labels[index], method.loss, parameters))
     return found
 
 
-def _batch(model, z, logits, labels, method, parameters):
-    count, weights = len(labels), list(model.backbone.parameters())
-    terms = _divide(method.loss(logits[:count], labels, logits[count:], **parameters))
+def _batch(model, z, labels, loss, parameters):
+    count, weights, logits = len(labels), list(model.backbone.parameters()), model.head(z)
+    wanted = inspect.signature(loss).parameters
+    parameters = parameters | {k: x for k, x in zip(GIVEN, (z[:count], z[count:])) if k in wanted}
+    terms = _divided(loss, logits[:count], labels, logits[count:], parameters)
     by_feature = [_gradient(term, [z])[0] for term in terms]  # (N + M, d) each
     by_weight = [torch.cat([g.flatten() for g in _gradient(term, weights)]) for term in terms]
-    cross_entropy, auxiliary = gradients(method.loss, logits[:count], labels, logits[count:], **parameters)
+    cross_entropy, auxiliary = gradients(loss, logits[:count], labels, logits[count:], **parameters)
     angles = torch.tensor([cosine(a, b) for a, b in zip(by_feature[0][:count], by_feature[1][:count])])
     return {
         **logit_shares(cross_entropy[0], auxiliary[0]),
@@ -147,9 +124,14 @@ def _batch(model, z, logits, labels, method, parameters):
     }
 
 
-def _divide(terms):
-    """Cross-entropy and the sum of all other terms of a loss."""
-    return terms["cross_entropy"], sum(value for name, value in terms.items() if name != "cross_entropy")
+def _divided(loss, known_logits, labels, outlier_logits, parameters):
+    """Cross-entropy and the sum of all other terms; of a loss that does not name it, the softmax's is split off."""
+    terms = loss(known_logits, labels, outlier_logits, **parameters)
+    terms = dict(terms) if isinstance(terms, dict) else {"loss": terms}
+    if "cross_entropy" in terms:
+        return terms.pop("cross_entropy"), sum(terms.values())
+    cross_entropy = F.cross_entropy(known_logits, labels)
+    return cross_entropy, sum(terms.values()) - cross_entropy
 
 
 def _gradient(term, inputs):

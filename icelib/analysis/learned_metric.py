@@ -1,26 +1,18 @@
 """What a Gaussian head has learned to hold against an image, direction by direction of the features."""
 
-import matplotlib.pyplot as plt
-import numpy as np
 import torch
 
-from icelib import batches, checkpoints, heads, posthoc, tasks
-from icelib.captions import NAMES
-
-CAPTION = (
-    "What each direction of feature space counts in the learned distance of ICE's head, relative to what known images "
-    "vary along it. Directions run from least to most variance of known images. A covariance fitted to known images "
-    "gives 1 everywhere (grey line); the closer the learned curve (solid) is to the dashed one, the less of a "
-    "covariance the head has learned."
-)
+from icelib import heads, models
+from icelib.data import tasks
+from icelib.training import store
 
 
 def weights(head, z, labels):
-    """Weight of each direction in the learned distance, in units of what known samples vary there.
+    """Weight of each direction of feature space in the learned distance (eq. 0.11), relative to a fitted covariance.
 
-    Directions v_k are the eigenvectors of the covariance within classes of known features, with
-    variances s_k. In eq. 0.11 a known sample's squared distance has on average s_k ‖L⁻¹v_k‖² along
-    v_k. Were LLᵀ a multiple of that covariance, as it is when fitted, all would be equal.
+    Directions v_k are the eigenvectors of the covariance within classes of known features, with variances s_k. A known
+    sample's squared distance has on average s_k ‖L⁻¹v_k‖² along v_k. Were LLᵀ a multiple of that covariance, as it is
+    when fitted, all would be equal.
 
     Parameters
     ----------
@@ -43,50 +35,9 @@ def weights(head, z, labels):
 
 
 def learned(run):
-    """Return `weights` of a trained run's head, and those that a multiple of the identity would have.
-
-    Parameters
-    ----------
-    run : params.Run
-        Of a method with the Gaussian head.
-
-    Returns
-    -------
-    learned, sphere : Tensor of float64, shapes (d,)
-        Both on the features of the run's known training images.
-    """
-    model, _ = checkpoints.load(run)
-    data, _ = tasks.load(run.scale, run.known, "train")
-    z = batches.predict(model, data["known"], posthoc.PRECISION, features=True)
+    """Return `weights` of a trained run's head, and those of a multiple of the identity, on known training images."""
+    model, _ = store.load(run)
+    data, _ = tasks.load(run.task, "train")
+    z = models.predict(model, data["known"], models.PRECISION, features=True).cpu()
     sphere = heads.GaussianHead(z.shape[1], len(model.head.means), "spherical", 1.0, 1.0)
     return weights(model.head, z, data["labels"]), weights(sphere, z, data["labels"])
-
-
-def figure(found):
-    """Draw the weights of several runs against the rank of the direction.
-
-    Parameters
-    ----------
-    found : list of (params.Run, (Tensor, Tensor))
-        Runs with what `learned` returns.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    drawn, axes = plt.subplots(
-        1, len(found), figsize=(2.3 * len(found) + 0.6, 2.6), sharey=True, layout="constrained", squeeze=False
-    )
-    for ax, (run, (values, sphere)) in zip(axes[0], found):
-        share = np.linspace(0, 100, len(values))
-        ax.semilogy(share, values, "C0-", label="learned L")
-        ax.semilogy(share, sphere, "C1--", label="L a multiple of the identity")
-        ax.axhline(1, color="0.4", lw=1, label="L fitted to known images")
-        ax.set_title(f"{run.known}, {NAMES[run.network]},\n{NAMES[run.protocol]}, seed {run.seed}", fontsize=8)
-        ax.set_xlabel("directions (%)")
-        ax.set_ylim(1e-5, 100)
-    axes[0][0].set_ylabel("weight in the distance")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    drawn.suptitle("directions in feature space, from least to most variance of known images", fontsize=9)
-    return drawn

@@ -7,10 +7,9 @@ from sklearn.neighbors import NearestNeighbors
 def overlap(known, outlier, neighbours=15, seed=0):
     """Estimate how much of two densities p, q is common: ∫ min(p, q), from 0 (apart) to 1 (equal).
 
-    For equal numbers of both, ∫ min(p, q) is twice the error of the best possible classifier. That
-    error is estimated by the leave-one-out vote of the nearest neighbours (Euclidean distance),
-    which never beats the best one but for chance: the estimate is rather too large than too small,
-    the more so in many dimensions.
+    For equal numbers of both it is twice the error of the best possible classifier, which is estimated by the
+    leave-one-out vote of the nearest neighbours (Euclidean distance; Cover and Hart, 1967). They never beat the best
+    one but for chance: the estimate is rather too large than too small, the more so in many dimensions.
 
     Parameters
     ----------
@@ -21,18 +20,10 @@ def overlap(known, outlier, neighbours=15, seed=0):
     seed : int
         Of the draw.
 
-    Returns
-    -------
-    float
-
     Raises
     ------
     ValueError
         If there are not more samples of each kind than `neighbours`, or a value is not finite.
-
-    Notes
-    -----
-    Cover and Hart, "Nearest Neighbor Pattern Classification", 1967.
     """
     count, draw = min(len(known), len(outlier)), np.random.default_rng(seed)
     if count <= neighbours:
@@ -45,21 +36,10 @@ def overlap(known, outlier, neighbours=15, seed=0):
 
 
 def centrality(known, labels, outlier):
-    """Distance of outliers from the centre of the classes, over that of known samples.
+    """Mean distance of outliers (M, d) from the mean of the class means, over that of known samples (N, d).
 
-    The centre is the mean of the class means. Below 1, outliers lie nearer to it than known
-    samples do: the place to which the paper says outlier exposure drags them.
-
-    Parameters
-    ----------
-    known : array_like, shape (N, d)
-    labels : array_like of int, shape (N,)
-    outlier : array_like, shape (M, d)
-
-    Returns
-    -------
-    float
-        Ratio of the mean Euclidean distances.
+    Below 1, outliers lie nearer to the centre of the classes than known samples do: the place to which the paper says
+    outlier exposure drags them.
     """
     known, outlier, labels = np.asarray(known), np.asarray(outlier), np.asarray(labels)
     centre = np.mean([known[labels == i].mean(0) for i in np.unique(labels)], 0)  # (d,)
@@ -79,9 +59,9 @@ def opposite_order(known_score, outlier_score, known_likelihood, outlier_likelih
     Returns
     -------
     dict of str to float
-        Shares of all N·M pairs. ``score_wrong``: the outlier has the higher score, the known
-        sample the higher likelihood, as in the paper's Figure 2; ``likelihood_wrong``: the
-        reverse; ``both_wrong``: the outlier is higher in both. Ties count as neither.
+        Shares of all N·M pairs. ``score_wrong``: the outlier has the higher score, the known sample the higher
+        likelihood, as in the paper's Figure 2; ``likelihood_wrong``: the reverse; ``both_wrong``: the outlier is
+        higher in both. Ties count as neither.
     """
     score = np.sign(np.subtract.outer(np.asarray(known_score), np.asarray(outlier_score)))  # (N, M)
     likelihood = np.sign(np.subtract.outer(np.asarray(known_likelihood), np.asarray(outlier_likelihood)))

@@ -1,40 +1,37 @@
-"""The paper's toy: two Gaussian classes in the plane, the gradients of its losses, and features set free."""
+"""The paper's toy: two Gaussian classes in the plane, the gradients of its losses, and features set free.
+
+N points of the plane are (N, 2); logits of the two classes are (N, 2), of K classes (N, K).
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch.distributions import MultivariateNormal
 
-from icelib import heads, losses, mixing
-from icelib.errors import DivergedError
+from icelib import heads, losses
+from icelib.analysis.overlap import centrality, opposite_order, overlap
+from icelib.util.errors import DivergedError
 
 # λ of eqs. 0.3, 0.5 and 0.15: those of OE's and Energy's sources; the paper does not give ICE's
 WEIGHTS = {"OE": 0.5, "Energy": 0.1, "ICE": 0.1}
 START = (-5.0, 1.2)  # of the outliers: beyond class 1, where OE's way to the middle leads through it
 FAR = 1.5, 6.0  # Mahalanobis distances of A and B from class 1's mean
 STEPS, RATE, HEAD_RATE = 60, 0.2, 0.05  # of descent, with learning rates of features and head
+MIXED = 0.05  # a rise of overlap above this is told from chance: 20 of 400 samples
+GRID = np.linspace(-6, 6, 7), np.linspace(-4.5, 4.5, 7)  # z_1 and z_2 of where outliers start in `starts`
+CENTRES = (0, 0), (3, 0), (-3, 0), (3, 3), (0, -4)  # of the classes, in `origins`
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Classes p(z|i) = N(μ_i, Σ) with a tied Σ and equal priors (the assumption of eq. 0.9).
+    """Classes p(z|i) = N(μ_i, Σ) with a tied Σ, symmetric and positive definite, and equal priors (as in eq. 0.9)."""
 
-    Parameters
-    ----------
-    means : Tensor of float64, shape (2, 2)
-    covariance : Tensor of float64, shape (2, 2)
-
-    Raises
-    ------
-    ValueError
-        If the covariance is not symmetric and positive definite.
-    """
-
-    means: torch.Tensor
-    covariance: torch.Tensor
+    means: torch.Tensor  # float64 (2, 2)
+    covariance: torch.Tensor  # float64 (2, 2)
 
     def __post_init__(self):
         found = self.covariance
@@ -155,6 +152,37 @@ def eq_0_14(z, labels, means, covariance):
     return 2 * torch.linalg.solve(covariance, (z - means[labels]).T).T
 
 
+def fields(problem):
+    """Descent directions −∂L/∂z of the losses' unweighted terms, by name: each a function (N, 2) → (N, 2)."""
+    weights, (means, factor) = problem.linear()[0], (problem.means, 2 * problem.covariance)
+    first = lambda z: torch.zeros(len(z), dtype=torch.int64)
+    return {
+        "cross-entropy, known of class 1 (0.2)": lambda z: -eq_0_2(problem.logits(z), first(z)) @ weights,
+        "Energy, any known (0.8)": lambda z: -eq_0_8(problem.logits(z)) @ weights,
+        "ICE, known of class 1 (0.14)": lambda z: -eq_0_14(z, first(z), means, factor),
+        "OE, outlier (0.10)": lambda z: -eq_0_10(problem.logits(z), weights),
+        "Energy, outlier (0.7)": lambda z: -eq_0_7(problem.logits(z)) @ weights,
+        "ICE, outlier (0.13)": lambda z: -eq_0_13(z, means, factor),
+    }
+
+
+def by_logit(problem, z):
+    """Derivatives of each method's own terms by a logit that no sample should raise (h for ICE): negative raises it.
+
+    Returns
+    -------
+    dict of str to dict of str to Tensor, shape (N,)
+        For OE (0.6), Energy (0.7, 0.8) and ICE (0.13, 0.14) at points z, were they outliers, by both logits, and
+        were they known samples of class 1, by the logit of class 2 (OE has no term of its own on known samples).
+    """
+    f, h = problem.logits(z), -problem.distance(z).square() / 2  # (N, 2)
+    steep = F.one_hot(h.argmax(1), 2) / torch.expm1(-h)  # of the nearest class: exp(h)/(1 − exp(h))
+    outlier = {"OE": eq_0_6(f), "Energy": eq_0_7(f), "ICE": steep}
+    found = {method: {"outlier, 1": d[:, 0], "outlier, 2": d[:, 1]} for method, d in outlier.items()}
+    found["Energy"]["known, 2"], found["ICE"]["known, 2"] = eq_0_8(f)[:, 1], torch.zeros_like(f[:, 1])
+    return found
+
+
 def energy(known_logits, labels, outlier_logits, *, weight):
     """Eq. 0.5 as it stands, without the hinges of `icelib.losses.energy`, so that it has no lower bound."""
     difference = outlier_logits.logsumexp(1).mean() - known_logits.logsumexp(1).mean()
@@ -188,10 +216,10 @@ class Path(NamedTuple):
 
 
 def descend(problem, method, drawn, weight, steps=STEPS, rate=RATE, head_rate=HEAD_RATE):
-    """Let the features themselves descend, and the head with them (the paper's Figure 3).
+    """Let the features themselves descend for T steps, and the head with them (the paper's Figure 3).
 
-    Each step is gradient descent on all samples. Losses are means; a feature's step follows the
-    gradient of its own sample, as if it were that of a sum.
+    Each step is gradient descent on all samples. Losses are means; a feature's step follows the gradient of its
+    own sample, as if it were that of a sum.
 
     Parameters
     ----------
@@ -201,10 +229,6 @@ def descend(problem, method, drawn, weight, steps=STEPS, rate=RATE, head_rate=HE
         Known, labels and outliers, from `samples`.
     weight : float
         λ.
-    steps : int
-        T.
-    rate, head_rate : float
-        Learning rates of features and head.
 
     Returns
     -------
@@ -238,13 +262,73 @@ def mixed(path, every=1):
     Returns
     -------
     dict of str to ndarray, shapes (⌈(T + 1) / every⌉,)
-        ``overlap`` and ``centrality`` of `icelib.mixing`, and ``distance``: Euclidean, from an
-        outlier to the nearest class mean of the known features at that step, mean over outliers.
+        ``overlap`` and ``centrality`` of `analysis.overlap`, and ``distance``: Euclidean, from an outlier to the
+        nearest class mean of the known features at that step, mean over outliers.
     """
     found = {"overlap": [], "centrality": [], "distance": []}
     for known, outlier in zip(path.known[::every], path.outlier[::every]):
         means = torch.stack([known[path.labels == i].mean(0) for i in (0, 1)])
-        found["overlap"].append(mixing.overlap(known, outlier))
-        found["centrality"].append(mixing.centrality(known, path.labels, outlier))
+        found["overlap"].append(overlap(known, outlier))
+        found["centrality"].append(centrality(known, path.labels, outlier))
         found["distance"].append(torch.cdist(outlier, means).min(1).values.mean().item())
     return {name: np.array(values) for name, values in found.items()}
+
+
+def starts(problem, weights=WEIGHTS, every=4):
+    """Let outliers start at each place of `GRID`, and measure on every n-th step what becomes of them.
+
+    Returns
+    -------
+    dict of str to dict of str to ndarray, shapes (7, 7)
+        For each method, a row for each z_2: ``rise``, the largest overlap on the way minus that at the start;
+        ``away``, change of the distance of outliers from the nearest class mean.
+    """
+    found, drawn = {}, [samples(problem, (x, y)) for y in GRID[1] for x in GRID[0]]
+    for method, weight in weights.items():
+        curves = [mixed(descend(problem, method, each, weight), every) for each in drawn]
+        changes = {
+            "rise": [curve["overlap"].max() - curve["overlap"][0] for curve in curves],
+            "away": [curve["distance"][-1] - curve["distance"][0] for curve in curves],
+        }
+        found[method] = {name: np.reshape(values, (len(GRID[1]), len(GRID[0]))) for name, values in changes.items()}
+    return found
+
+
+def origins(problem, weights=WEIGHTS, centres=CENTRES):
+    """Largest overlap on the way, with classes and outliers elsewhere in the plane; ŵ of eq. 0.9 depends on where.
+
+    Returns
+    -------
+    DataFrame
+        A row for each centre, a column for each method.
+    """
+    rows = {}
+    for x, y in centres:
+        moved = Problem(problem.means + torch.tensor([x, y]), problem.covariance)
+        drawn = samples(moved, (START[0] + x, START[1] + y))
+        paths = {method: descend(moved, method, drawn, weight) for method, weight in weights.items()}
+        rows[f"({x}, {y})"] = {method: mixed(path)["overlap"].max() for method, path in paths.items()}
+    return pd.DataFrame(rows).T.rename_axis("centre of the classes")
+
+
+def orders(problem):
+    """Count pairs of a known sample and an outlier that max_i f_i and max_i p(z|i) order oppositely.
+
+    Returns
+    -------
+    DataFrame
+        A row for each place where outliers may lie, columns as in `overlap.opposite_order`, in percent of all
+        pairs of 1,000 known samples and 1,000 outliers.
+    """
+    middle, (across, along) = problem.means.mean(0), problem.linear()[0].diff(dim=0)[0]
+    beside = torch.stack([-along, across]) / (across**2 + along**2).sqrt()  # unit vector where f_1 = f_2
+    places = {"beyond class 1, around B": examples(problem)[1], "between the classes": middle}
+    places["beside both, as probable in either"] = middle + 6 * beside
+    rows = {}
+    for place, start in places.items():
+        known, _, outlier = samples(problem, start.tolist(), count=500)
+        scores = [
+            score(z).max(1).values for score in (problem.logits, problem.log_likelihood) for z in (known, outlier)
+        ]
+        rows[place] = {key: 100 * value for key, value in opposite_order(*scores).items()}
+    return pd.DataFrame(rows).T.rename_axis("outliers lie")

@@ -1,62 +1,57 @@
-"""Reading params.yaml, and looking up the runs that it declares."""
+"""Reading params.yaml, and the runs that it declares.
+
+``python -m icelib.config.runs`` checks the file: the pipeline's first stage, since DVC removes what a stage made
+before the stage's command can check anything.
+"""
 
 import argparse
-import hashlib
-import json
-from typing import ClassVar
+import functools
+from collections import defaultdict
 
 import yaml
 from pydantic import ValidationError
 
-from icelib import heads, paths, yamls
-from icelib.checks import as_number, check_parameters, hint, loss_parameters
-from icelib.declaration import Params
-from icelib.errors import readable_errors
-from icelib.files import write_bytes
-from icelib.kinds import SEEDS, Strict
-from icelib.methods import GIVEN, METHODS, PAPER
-from icelib.schema import DenseNetShape, Schedule, WideResNetShape
+from icelib import heads
+from icelib.config.schema import (
+    SEEDS,
+    DenseNetShape,
+    Params,
+    Schedule,
+    Strict,
+    WideResNetShape,
+    as_number,
+    check_parameters,
+    hint,
+    loss_parameters,
+)  # fmt: skip
+from icelib.methods import METHODS
+from icelib.util import paths
+from icelib.util.errors import readable_errors
+from icelib.util.files import write_bytes
 
 
 class Run(Strict):
-    """One training run and all that determines its weights.
-
-    The name ``known-network-protocol-method-seed`` is the name of its stage, checkpoint, score
-    file and table row.
-    """
+    """One training run and all that determines its weights beside images and code, see `training.store.digest`."""
 
     scale: str
-    known: str
+    task: str
     network: str
     protocol: str
     method: str
     seed: int
     shape: WideResNetShape | DenseNetShape
     schedule: Schedule
-    loss: dict[str, int | float]  # parameters of the loss, as its keywords
+    loss: dict[str, int | float | str]  # parameters of the loss, as its keywords
     head: dict[str, int | float | str]
+    threads: int
+    compile: bool
     parent: "Run | None" = None  # whose weights a fine-tuned run starts from
-    own: ClassVar[str] = (
-        ""  # folder of scratch/ for the files of what params.yaml does not declare, see icelib.own_runs
-    )
+    tried: str = ""  # the name that a user gave to a try; empty for what params.yaml declares
 
     @property
     def name(self):
-        """``known-network-protocol-method-seed``."""
-        return "-".join([self.known, self.network, self.protocol, self.method, str(self.seed)])
-
-    @property
-    def digest(self):
-        """Hash of the full configuration, which names the state of an unfinished run.
-
-        With the code of what is not the paper's: `training.code_digest` leaves it out, so that a change of it
-        repeats no training of the paper's methods.
-        """
-        found = hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode())
-        if not self.own and self.method in GIVEN - PAPER:
-            for name in ("variants", "variant_heads"):
-                found.update((paths.PACKAGE / f"{name}.py").read_bytes())
-        return found.hexdigest()[:16]
+        """``task-network-protocol-method-seed``: the name of its files and of its rows in tables."""
+        return "-".join([self.task, self.network, self.protocol, self.method, str(self.seed)])
 
 
 def load(path=None):
@@ -78,36 +73,79 @@ def load(path=None):
     """
     path = path or paths.PARAMS
     try:
-        content = yamls.parse(path.read_text())
+        return _parsed(path.read_text(), str(paths.relative(path)))
     except FileNotFoundError:
         raise ValueError(f"{path} is missing; run from a checkout of the project, or set ICELIB_ROOT to one") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no text, no such date
+    except UnicodeDecodeError as error:
         raise ValueError(f"{paths.relative(path)} is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{paths.relative(path)}: expected a mapping of keys, found {type(content).__name__}")
-    plain = {key: value for key, value in content.items() if key in Params.model_fields and key != "blocks"}
-    blocks = {key: value for key, value in content.items() if key not in plain}
-    scales = plain.get("scales")
-    for name in scales if isinstance(scales, list) else []:
-        if isinstance(name, str) and name not in blocks:
-            raise ValueError(
-                f"{paths.relative(path)}: scales names {name!r}, but there is no block {name!r}{hint(name, blocks)}"
-            )
+
+
+@functools.lru_cache(maxsize=4)  # it is asked for at every look-up of a run
+def _parsed(text, name):
     try:
-        return Params(**plain, blocks=blocks)
+        content = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: there is no such date
+        raise ValueError(f"{name} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{name}: expected a mapping of keys, found {type(content).__name__}")
+    try:
+        return Params(**{str(key): value for key, value in content.items()})
     except ValidationError as error:
-        raise ValueError("\n".join(f"{paths.relative(path)}: {line}" for line in _lines(error))) from None
+        raise ValueError("\n".join(f"{name}: {line}" for line in _lines(error))) from None
 
 
-def run(scale, known, network, protocol, method, seed):
+class _Loader(yaml.SafeLoader):
+    """Plain YAML in which no key is given twice: the second value would silently win."""
+
+    def compose_mapping_node(self, anchor):
+        node, seen = super().compose_mapping_node(anchor), set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                where = key.start_mark
+                raise yaml.composer.ComposerError(None, None, "a key is a mapping or a list; expected a word", where)
+            if key.value in seen:
+                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+def _lines(error):
+    for item in error.errors():
+        place, message = ".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")
+        if item["type"] == "missing":
+            yield f"{place} is missing"
+        elif item["type"] == "extra_forbidden":
+            yield f"{place}: no such key (found value {_short(item['input'])})"
+        elif isinstance(item["input"], dict) and item["type"] == "value_error":  # tells which of its values is wrong
+            yield f"{place}: {message}".removeprefix(": ")
+        else:
+            yield f"{place} = {_short(item['input'])}: {message}{as_number(item['input'])}"
+
+
+def _short(value):
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits, which YAML may give in others than decimal
+        return "a number of more than 4300 digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def pick(mapping, key, what):
+    """Look up a key; raise ValueError with those that there are if it is none; `what` says of what."""
+    if key not in mapping:
+        raise ValueError(f"unknown {what}: {key!r}{hint(key, mapping)}")
+    return mapping[key]
+
+
+def run(task, network, protocol, method, seed):
     """Look up one run in params.yaml.
 
     Parameters
     ----------
-    scale, known, network, protocol, method : str
+    task, network, protocol, method : str
         Keys of params.yaml.
-    seed : int or str
-        Seed of the initial weights, the order of the images and their augmentation.
+    seed : int
+        Of the initial weights, the order of the images and their augmentation.
 
     Returns
     -------
@@ -119,56 +157,38 @@ def run(scale, known, network, protocol, method, seed):
         If a key is unknown, with the keys that there are.
     """
     params = load()
-    block = pick(params.blocks, scale, "scale")
-    task = pick(block.known, known, f"{scale}.known")
-    if not str(seed).isdecimal() or str(int(seed)) != str(seed):
-        raise ValueError(f"seed is {seed!r}; expected a whole number ≥ 0, written without leading zeros")
-    if int(seed) >= SEEDS:
-        raise ValueError(f"seed is {seed!r}; expected one below 2⁶³")
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}{hint(method, METHODS)}")
-    parameters = pick(block.train, method, f"{scale}.train") | task.train.get(method, {})
-    schedule = pick(block.protocols, protocol, f"{scale}.protocols")
-    networks = {name: shape for name, shape in block.networks if shape}
+    about = pick(params.tasks, task, "task")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise ValueError(f"seed = {seed!r}: expected a whole number from 0 to 2⁶³ − 1")
+    pick(METHODS, method, "method")
+    values = pick(params.train, method, "train") | about.train.get(method, {})
+    schedule = pick(params.protocols, protocol, "protocol")
     return Run(
-        scale=scale,
-        known=known,
+        scale=params.scale,
+        task=task,
         network=network,
         protocol=protocol,
         method=method,
-        seed=int(seed),
-        shape=pick(networks, network, f"{scale}.networks"),
+        seed=seed,
+        shape=pick({name: shape for name, shape in params.networks if shape}, network, "network"),
         schedule=schedule,
-        loss={name: parameters[name] for name in loss_parameters(method)},
-        head={name: parameters[name] for name in heads.parameters(METHODS[method].head)},
-        parent=run(scale, known, network, "scratch", "plain", seed) if schedule.start == "plain" else None,
+        loss={name: values[name] for name in loss_parameters(method)},
+        head={name: values[name] for name in heads.parameters(METHODS[method].head)},
+        threads=params.threads,
+        compile=params.compile,
+        parent=run(task, network, "scratch", "plain", seed) if schedule.start == "plain" else None,
     )
 
 
-def run_from_arguments(description, arguments=None):
-    """Read the parts of a run's name from the command line and look the run up, see `run`."""
-    parser = argparse.ArgumentParser(description=description)
-    for part in ("scale", "known", "network", "protocol", "method", "seed"):
-        parser.add_argument(part)
-    return run(**vars(parser.parse_args(arguments)))
-
-
-def declared(scale):
-    """List the runs (Run) of a scale that params.yaml declares, in table order."""
+def declared():
+    """List the runs (Run) that params.yaml declares, in table order."""
     params = load()
     return [
-        run(scale, known, network, "finetune" if name == "finetune" else "scratch", method, seed)
-        for name, group in params.runs
-        for known in group.known
-        for network in group.networks
+        run(group.task, group.network, group.protocol, method, seed)
+        for group in params.runs
         for method in group.methods
         for seed in params.seeds
     ]
-
-
-def task(scale, known):
-    """Look up a task (schema.Task: known set with its outliers); raise ValueError if there is none."""
-    return pick(pick(load().blocks, scale, "scale").known, known, f"{scale}.known")
 
 
 def vary(run, changes):
@@ -195,62 +215,30 @@ def vary(run, changes):
         if place is None:
             raise ValueError(f"{run.method} has no parameter {key!r}{hint(key, [*loss, *head, *schedule])}")
         place[key] = value
-    check_parameters(run.method, loss | head)
-    return run.model_copy(update={"loss": loss, "head": head, "schedule": checked(Schedule, schedule)})
-
-
-def checked(kind, values):
-    """Make a part of the schema, of class `kind`; raise ValueError with a line for each value that is not right."""
+    check_parameters(run.method, loss | head, run.method)
     try:
-        return kind(**values)
+        schedule = Schedule(**schedule)
     except ValidationError as error:
         raise ValueError("\n".join(_lines(error))) from None
+    return run.model_copy(update={"loss": loss, "head": head, "schedule": schedule})
 
 
-def pick(mapping, key, what):
-    """Look up a key; raise ValueError with those that there are if it is none; `what` says of what."""
-    if key not in mapping:
-        raise ValueError(f"unknown {what}: {key!r}{hint(key, mapping)}")
-    return mapping[key]
+def by_block():
+    """Group the declared runs by the paper's known set, network, protocol and method: lists, one run for each seed."""
+    tasks, groups = load().tasks, defaultdict(list)
+    for run in declared():
+        groups[tasks[run.task].plays, run.network, run.protocol, run.method].append(run)
+    return groups
 
 
-def _lines(error):
-    for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"] if part != "blocks")
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "missing":
-            yield f"{place} is missing"
-        elif item["type"] == "extra_forbidden":
-            yield f"{place}: no such key (found value {_short(item['input'])})"
-        elif isinstance(item["input"], dict) and item["type"] == "value_error":  # tells which of its values is wrong
-            yield f"{place}: {message}".removeprefix(": ")
-        else:
-            yield f"{place} = {_short(item['input'])}: {message}{as_number(item['input'])}"
-
-
-def _short(value):
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no number of more than 4300 digits, which YAML may give in others than decimal
-        return "a number of more than 4300 digits"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def task_playing(paper_known):
+    """Return name and schema.Task of the task that plays a known set of the paper, or (None, None)."""
+    return next(((name, task) for name, task in load().tasks.items() if task.plays == paper_known), (None, None))
 
 
 def check():
-    """Read params.yaml, look up all that it declares, and write that nothing is wrong: a file of constant content.
-
-    The pipeline's first stage, since DVC removes what a stage made before the stage's command can check anything.
-
-    Raises
-    ------
-    ValueError
-        As `load`, or if a task or a declared run asks for what its scale does not have.
-    """
-    loaded = load()
-    for scale in loaded.scales:
-        for known in loaded.known:
-            task(scale, known)
-        declared(scale)
+    """Read params.yaml, look up all that it declares, and write that nothing is wrong: a file of constant content."""
+    declared()
     write_bytes(paths.CHECKED, b"params.yaml can be used\n")
 
 

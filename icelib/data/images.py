@@ -1,15 +1,47 @@
 """Images that a user brings: an ``.npz`` file or a folder."""
 
-import zipfile
+from pathlib import Path
 
 import numpy as np
-import psutil
 from PIL import Image
 
-from icelib import paths
-from icelib.photographs import decode, shrink
+from icelib.util import paths
 
 MOST_ELONGATED = 1000  # long side over short: more is no photograph, and would be resized to gigabytes
+
+
+def is_image(path):
+    """Tell by its name whether a file is an image; macOS leaves files of its own, named ._NAME, beside images."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS  # slow to import
+
+    path = Path(path)
+    return path.suffix.lower() in IMG_EXTENSIONS and not path.name.startswith("._")
+
+
+def shrink(image):
+    """Resize an image's shorter side to 32 (bilinear, antialiased) and crop the centre, as torchvision does."""
+    width, height = image.size
+    short = min(width, height)
+    if max(width, height) > MOST_ELONGATED * short:
+        raise ValueError(
+            f"it has {width:,}×{height:,} pixels, expected at most {MOST_ELONGATED:,} times as long as wide"
+        )
+    return centre(image.resize((32 * width // short, 32 * height // short), Image.Resampling.BILINEAR))
+
+
+def centre(image):
+    """Crop the centre of an image, 32×32; raise ValueError if it is smaller than that."""
+    width, height = image.size
+    if min(width, height) < 32:
+        raise ValueError(f"an image has {width}×{height} pixels, expected at least 32×32")
+    left, top = round((width - 32) / 2), round((height - 32) / 2)
+    return image.crop((left, top, left + 32, top + 32))
+
+
+def decode(path, fit):
+    """Decode an image file to an array (32, 32, 3) uint8; `fit` is `shrink` or `centre`."""
+    with Image.open(path) as image:
+        return np.asarray(fit(image.convert("RGB")))
 
 
 def read_own(path):
@@ -21,12 +53,7 @@ def read_own(path):
 
 
 def read_npz(path):
-    """Read and check an ``.npz`` of images; nothing in it is ever unpickled.
-
-    Returns
-    -------
-    images : ndarray of uint8, shape (N, 32, 32, 3)
-    labels : ndarray of int64, shape (N,), or None
+    """Read and check an ``.npz``: images (N, 32, 32, 3) uint8 and labels (N,) int64 or None; nothing is unpickled.
 
     Raises
     ------
@@ -34,12 +61,10 @@ def read_npz(path):
         Names the file, what was found and what was expected.
     """
     try:
-        _fits(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files if key in ("images", "labels")}
-        for key, array in arrays.items():
-            if not isinstance(array, np.ndarray):  # numpy returns the bytes of a member that is no array
-                raise ValueError(f"its member {key!r} is no array")
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # numpy returns the bytes of others
+            raise ValueError("its members are no arrays")
     except FileNotFoundError:
         raise ValueError(f"{paths.relative(path)} is missing") from None
     except Exception as error:  # zipfile and numpy raise a dozen kinds for damaged files
@@ -56,35 +81,19 @@ def read_npz(path):
     integers = labels.shape == (len(images),) and labels.dtype.kind in "iu"
     # after the cast, which makes large unsigned numbers negative
     if not integers or labels.astype(np.int64).min() < 0:
-        span = f" from {labels.min()} to {labels.max()}" if integers else ""
-        raise ValueError(
-            f"{paths.relative(path)}: labels are {labels.dtype} {labels.shape}{span}, expected integers from 0 to 2⁶³ − 1 "
-            f"of shape ({len(images)},)"
-        )
+        found = f"{labels.dtype} {labels.shape}" + (f" from {labels.min()} to {labels.max()}" if integers else "")
+        expected = f"integers from 0 to 2⁶³ − 1 of shape ({len(images)},)"
+        raise ValueError(f"{paths.relative(path)}: labels are {found}, expected {expected}")
     return images, labels.astype(np.int64)
 
 
-def _fits(path):
-    """Raise ValueError if the arrays of an ``.npz``, which may be compressed a thousandfold, exceed the memory."""
-    # numpy takes a member with or without the suffix
-    names = [f"{key}{suffix}" for key in ("images", "labels") for suffix in ("", ".npy")]
-    with zipfile.ZipFile(path) as file:
-        size = sum(entry.file_size for entry in file.infolist() if entry.filename in names)
-    free = psutil.virtual_memory().available
-    if size > free:
-        raise ValueError(f"its arrays take {size:,} bytes of memory, and {free:,} are free")
-
-
 def _read_folder(folder):
-    from torchvision.datasets.folder import IMG_EXTENSIONS  # slow to import
-
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+    files = sorted(path for path in folder.rglob("*") if is_image(path))
     if not files:
-        raise ValueError(f"{folder} holds no images ({', '.join(IMG_EXTENSIONS)})")
+        raise ValueError(f"{folder} holds no images; expected files such as NAME.png or NAME.jpg")
     images = []
     for path in files:
         try:
-            _check_sides(path)
             images.append(decode(path, shrink))
         except Exception as error:  # Pillow raises a dozen kinds for damaged files
             raise ValueError(f"{path} is not a readable image: {str(error) or type(error).__name__}") from error
@@ -93,13 +102,3 @@ def _read_folder(folder):
         return np.stack(images), None, []  # classes only where every image lies in a class's folder
     classes = sorted(set(names))
     return np.stack(images), np.array([classes.index(name) for name in names]), classes
-
-
-def _check_sides(path):
-    """Raise ValueError if an image is so long that it would not fit into the memory once its short side is 32."""
-    with Image.open(path) as image:  # reads its header alone
-        width, height = image.size
-    if max(width, height) > MOST_ELONGATED * min(width, height):
-        raise ValueError(
-            f"it has {width:,}×{height:,} pixels, expected a long side of at most {MOST_ELONGATED:,} times the short one"
-        )

@@ -1,13 +1,13 @@
 """A task: data sets divided into what is trained on, validated on and tested on.
 
-``python -m icelib.tasks SCALE KNOWN`` writes ``data/tasks/SCALE/KNOWN/{train,validation,test}``
-as safetensors files, so that a run depends on just the images it uses: a new test set changes
-no training file, unless auxiliary images are among its own. Images are uint8 (N, 3, 32, 32), labels int64 (N,).
+``python -m icelib.data.tasks TASK`` writes ``data/tasks/SCALE/TASK/{train,validation,test}.safetensors``, so that a
+run depends on just the images it uses: a new test set changes no training file, unless auxiliary images are among its
+own. Images are uint8 (N, 3, 32, 32), labels int64 (N,).
 
 ================  ===============================================================
 file              tensors
 ================  ===============================================================
-train             ``known``, ``labels``, ``outliers``
+train             ``known``, ``labels``, ``outliers`` (auxiliary)
 validation        ``known``, ``labels``, ``outliers`` (auxiliary), ``jigsaw``
 test              ``known``, ``labels`` and one tensor for each outlier set
 ================  ===============================================================
@@ -18,25 +18,21 @@ import argparse
 import numpy as np
 import torch
 
-from icelib import data, params, paths, tensors
-from icelib.errors import readable_errors
-from icelib.files import write_json
+from icelib.config import runs
+from icelib.data import datasets
+from icelib.util import paths, tensors
+from icelib.util.errors import readable_errors
+from icelib.util.files import write_json
 
 SEED = 15  # of the division; the same for every run, so that runs are comparable
 
 
-def load(scale, known, part):
-    """Load one part of a task.
-
-    Parameters
-    ----------
-    scale, known : str
-    part : {"train", "validation", "test"}
+def load(name, part):
+    """Load one part (train, validation or test) of a task.
 
     Returns
     -------
     tensors : dict of str to Tensor
-        See the table above.
     about : dict
         ``classes``, the names of the known classes in the order of the labels, and ``sha256``.
 
@@ -45,93 +41,74 @@ def load(scale, known, part):
     ValueError
         If the file is missing or damaged.
     """
-    return tensors.load(paths.TASKS / scale / known / f"{part}.safetensors")
+    return tensors.load(paths.tasks(runs.load().scale) / name / f"{part}.safetensors")
 
 
 def divide(task):
-    """Divide data sets as a task declares.
+    """Divide data sets as a task (schema.Task) declares.
 
-    Auxiliary images that equal a test image byte for byte are dropped and counted. The held-out
-    images for validation are the same share of the known and of the auxiliary training images;
-    ``jigsaw`` are the known validation images with their 4×4 tiles of 8×8 pixels shuffled: outliers
-    of a kind that no method is trained on.
-
-    Parameters
-    ----------
-    task : schema.Task
+    Test outliers that equal a known image byte for byte, and auxiliary images that equal a test image, are dropped.
+    The held-out images for validation are the same share of the known and of the auxiliary training images; ``jigsaw``
+    are the known ones with their 4×4 tiles of 8×8 pixels shuffled: outliers of a kind that no method is trained on.
 
     Returns
     -------
     parts : dict of str to dict of str to ndarray
         Images (N, 32, 32, 3) uint8 and labels (N,) of each part.
     about : dict
-        Title, names of the classes, counts of images used and dropped, and sources of the data sets.
+        ``title``, ``classes``, ``images`` (counts), ``dropped`` (counts) and ``sources`` of the data sets.
 
     Raises
     ------
     ValueError
-        If a data set is not prepared or damaged, lacks labels, a class or images that the task
-        asks for, or if no image would be left to validate on.
+        If a data set lacks labels, a class or images that the task asks for, or no image is left to validate on.
     """
     images, labels = _select(task.known.train)
     test_images, test_labels = _select(task.known.test)
     if labels is None or test_labels is None:
         raise ValueError(f"known data set {task.known.train.set!r} or {task.known.test.set!r} has no labels")
-    classes = [
-        str(name)
-        for name in task.known.train.classes or data.about(task.known.train.set)["classes"] or np.unique(labels)
-    ]
-    outliers = {name: _sample(name, _select(part)[0], task.outlier_images) for name, part in task.outliers.items()}
+    classes = task.known.train.classes or datasets.about(task.known.train.set)["classes"] or np.unique(labels)
     auxiliary, _ = _select(task.auxiliary)
 
-    tested = {image.tobytes() for group in (test_images, *outliers.values()) for image in group}
-    unseen = np.array([image.tobytes() not in tested for image in auxiliary])
-    auxiliary = auxiliary[unseen]
+    dropped, known, outliers = {}, _bytes(images) | _bytes(test_images), {}
+    for name, part in task.outliers.items():
+        found, dropped[name] = _without(_select(part)[0], known)
+        outliers[name] = _sample(name, found, task)
+    auxiliary, dropped["auxiliary"] = _without(auxiliary, set().union(*map(_bytes, (test_images, *outliers.values()))))
 
-    known_order, auxiliary_order = (
-        _draw("known").permutation(len(images)),
-        _draw("auxiliary").permutation(len(auxiliary)),
-    )
+    known_order = _draw("known").permutation(len(images))
+    auxiliary_order = _draw("auxiliary").permutation(len(auxiliary))
     known_held, auxiliary_held = (round(task.validation_share * len(x)) for x in (images, auxiliary))
     if not (known_held and auxiliary_held):
-        raise ValueError(
-            f"validation_share = {task.validation_share} of {len(images)} known and {len(auxiliary)} auxiliary images leaves none to validate on"
-        )
+        found = f"{task.validation_share} of {len(images)} known and {len(auxiliary)} auxiliary images"
+        raise ValueError(f"validation_share = {found} leaves none to validate on")
     held, kept = known_order[:known_held], known_order[known_held:]
+    validated, trained = np.split(auxiliary[auxiliary_order], [auxiliary_held])
     parts = {
-        "train": {
-            "known": images[kept],
-            "labels": labels[kept],
-            "outliers": auxiliary[auxiliary_order[auxiliary_held:]],
-        },
+        "train": {"known": images[kept], "labels": labels[kept], "outliers": trained},
         "validation": {
             "known": images[held],
             "labels": labels[held],
-            "outliers": auxiliary[auxiliary_order[:auxiliary_held]],
+            "outliers": validated,
             "jigsaw": _jigsaw(images[held]),
         },
         "test": {"known": test_images, "labels": test_labels, **outliers},
     }
     about = {
         "title": task.title,
-        "classes": classes,
-        "auxiliary_dropped": int((~unseen).sum()),
+        "classes": [str(name) for name in classes],
         "images": {
             part: {name: len(x) for name, x in arrays.items() if name != "labels"} for part, arrays in parts.items()
         },
-        "sources": {
-            name: data.about(name)["source"]
-            for name in dict.fromkeys(
-                p.set for p in (task.known.train, task.known.test, task.auxiliary, *task.outliers.values())
-            )
-        },
+        "dropped": dropped,
+        "sources": {part.set: datasets.about(part.set)["source"] for part in task.parts},
     }
     return parts, about
 
 
 def _select(part):
     """Load the classes of a data set that a part names, numbered in that order."""
-    images, labels = data.load(part.set, part.split)
+    images, labels = datasets.load(part.set, part.split)
     if labels is None and (part.classes or part.per_class):
         wish = f"classes {part.classes}" if part.classes else f"per_class = {part.per_class}"
         raise ValueError(f"data set {part.set!r} has no labels, so that {wish} cannot be chosen")
@@ -145,7 +122,7 @@ def _select(part):
 
 
 def _chosen(part, images, labels):
-    names = data.about(part.set)["classes"]
+    names = datasets.about(part.set)["classes"]
     numbers = []
     for wanted in part.classes:
         if wanted not in names and wanted not in labels:
@@ -158,14 +135,28 @@ def _chosen(part, images, labels):
     return images[chosen], np.array([place[label] for label in labels[chosen]])
 
 
+def _bytes(images):
+    return {image.tobytes() for image in images}
+
+
+def _without(images, others):
+    """Leave out images that are among `others`, a set of bytes; return the rest and how many were left out."""
+    kept = images[[image.tobytes() not in others for image in images]]
+    return kept, len(images) - len(kept)
+
+
 def _draw(purpose):
     """A generator of its own for each purpose: a new test set leaves the training images as they are."""
     return np.random.default_rng([SEED, *purpose.encode()])
 
 
-def _sample(name, images, count):
+def _sample(name, images, task):
+    count = task.images.get(name, task.outlier_images)
     if len(images) < count:
-        raise ValueError(f"outlier_images = {count}, but outlier set {name!r} has only {len(images)} images")
+        key = f"images.{name}" if name in task.images else "outlier_images"
+        found = f"outlier set {name!r} has only {len(images)} images"
+        way = f"lower outlier_images, or give this set a number of its own: images: {{{name}: {len(images)}}}"
+        raise ValueError(f"{key} = {count}, but {found}; {way}")
     return images[_draw(name).permutation(len(images))[:count]]
 
 
@@ -181,30 +172,19 @@ def _planes(x):
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2) if x.ndim == 4 else x)
 
 
-def make(scale, known):
-    """Divide the data sets of a task; write its files, and what `divide` tells of it to ``results/data``.
-
-    Parameters
-    ----------
-    scale, known : str
-
-    Raises
-    ------
-    ValueError
-        If there is no such task, or as `divide`.
-    """
-    parts, about = divide(params.task(scale, known))
+def make(name):
+    """Divide the data sets of a task; write its files, and what `divide` tells of it to ``results/SCALE/tasks``."""
+    params = runs.load()
+    parts, about = divide(runs.pick(params.tasks, name, "task"))
     for part, arrays in parts.items():
-        images = {name: torch.from_numpy(_planes(x)) for name, x in arrays.items()}
-        path = paths.TASKS / scale / known / f"{part}.safetensors"
-        tensors.save(path, images, {"classes": about["classes"]})
-    write_json(paths.ROOT / "results" / "data" / scale / f"{known}.json", about)
-    print(f"{about['title']}: {about['images']}; {about['auxiliary_dropped']} auxiliary images dropped")
+        images = {key: torch.from_numpy(_planes(x)) for key, x in arrays.items()}
+        tensors.save(paths.tasks(params.scale) / name / f"{part}.safetensors", images, {"classes": about["classes"]})
+    write_json(paths.results(params.scale) / "tasks" / f"{name}.json", about)
+    print(f"{about['title']}: {about['images']}; dropped: {about['dropped']}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Divide data sets into training, validation and test images.")
-    parser.add_argument("scale")
-    parser.add_argument("known")
+    parser.add_argument("task", help="a task of params.yaml")
     with readable_errors():
-        make(**vars(parser.parse_args()))
+        make(parser.parse_args().task)

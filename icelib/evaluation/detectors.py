@@ -1,80 +1,163 @@
-"""Post-hoc detectors on a trained network, as pytorch-ood has them.
+"""Scores of a trained network that need no training of their own (post-hoc), mostly as pytorch-ood has them.
 
-They read logits, features or gradients of a network whose weights stay as they are. ODIN's
-parameters are in params.yaml and ViM's subspace has half the dimensions of the features; all
-others are pytorch-ood's, which follow the detectors' papers.
-A network with the Gaussian head enters with its logits h; where a detector needs weights of a
-linear layer (ViM), with those of `heads.GaussianHead.linear`.
+ODIN's parameters are in params.yaml and ViM's subspace has half the dimensions of the features; all others are
+pytorch-ood's, which follow the detectors' papers. A network with the Gaussian head enters with its logits h; where a
+detector needs weights of a linear layer (ViM), with those of `heads.GaussianHead.linear`.
+
+A score of your own is a line of `DETECTORS`: a name, and a function of `Seen` that returns a function of `Images`, whose
+values (M,) are higher for known images; one of logits alone goes to `icelib.scores` and is ``of_logits(scores.NAME)``.
 """
+
+import sys
+from typing import NamedTuple
 
 import torch
 
-from icelib import batches, models
-
-# All scores come from a float32 network, also where it was trained in bfloat16.
-PRECISION = torch.float32
+from icelib import models, scores
+from icelib.config.schema import Detectors
 
 
-def scores(model, train, validation, test, settings):
+class Seen(NamedTuple):
+    """What a detector may be fitted to: known images only, and no test images."""
+
+    model: models.Classifier
+    features: torch.Tensor  # of training images (N, d) float32
+    labels: torch.Tensor  # (N,) int64
+    validation: torch.Tensor  # logits of validation images (V, K) float64
+    settings: Detectors
+
+
+class Images(NamedTuple):
+    """What a detector scores."""
+
+    pixels: torch.Tensor  # (M, 3, 32, 32) uint8
+    features: torch.Tensor  # (M, d) float32
+    logits: torch.Tensor  # (M, K) float64
+
+
+def of_logits(score):
+    """Detector of a score of logits alone."""
+    return lambda seen: lambda x: score(x.logits)
+
+
+def odin(seen):
+    """Softmax at a high temperature, of images moved against the gradient (Liang et al., 2018)."""
+    settings, device = seen.settings, next(seen.model.parameters()).device
+    names = {"eps": settings.odin_noise, "temperature": settings.odin_temperature, "norm_std": list(models.STD)}
+    theirs = _theirs("ODIN", seen.model, **names)
+    return lambda x: -torch.cat([theirs.predict(models.normalize(p.to(device))) for p in x.pixels.split(500)])
+
+
+def mahalanobis(seen):
+    """Distance of features to the nearest class mean (Lee et al., 2018)."""
+    theirs = _theirs("Mahalanobis", None).fit_features(seen.features, seen.labels)
+    return lambda x: -theirs.predict_features(x.features)
+
+
+def vim(seen):
+    """Energy less the norm of features off the principal subspace (Wang et al., 2022)."""
+    weights, biases = (x.cpu() for x in seen.model.head.linear())
+    theirs = _theirs("ViM", None, seen.features.shape[1] // 2, weights, biases)  # its paper's rule for d < 768
+    theirs.fit_features(seen.features, seen.labels)
+    return lambda x: -theirs.predict_features(x.features)
+
+
+def knn(seen):
+    """Distance to the 50th nearest training image, of features of length 1 (Sun et al., 2022)."""
+    theirs = _theirs("KNN", None).fit_features(seen.features, seen.labels)
+    return lambda x: -theirs.predict_features(x.features)
+
+
+def react(seen):
+    """Energy of features cut off at a quantile (Sun et al., 2021)."""
+    theirs = _theirs("ReAct", None, _head(seen.model)).fit_feature_maps(seen.features, seen.labels)
+    return lambda x: -theirs.predict_feature_maps(x.features)
+
+
+def ash(seen):
+    """Energy of features of which all but the largest are removed (Djurisic et al., 2023)."""
+    theirs = _theirs("ASH", None, _head(seen.model))
+    return lambda x: -theirs.predict_feature_maps(x.features[:, :, None, None])
+
+
+def gen(seen):
+    """Generalised entropy of the softmax (Liu et al., 2023)."""
+    theirs = _theirs("GEN", None)
+    return lambda x: -theirs.predict_logits(x.logits)
+
+
+def kl_matching(seen):
+    """Divergence from the mean softmax of the nearest class, on validation images (Hendrycks et al., 2022)."""
+    theirs = _theirs("KLMatching", None)
+    theirs.fit_logits(seen.validation)
+    return lambda x: -theirs.predict_logits(x.logits)
+
+
+DETECTORS = {
+    "msp": of_logits(scores.max_softmax),
+    "odin": odin,
+    "mahalanobis": mahalanobis,
+    "energy": of_logits(scores.energy),
+    "max_logit": of_logits(scores.max_logit),
+    "vim": vim,
+    "knn": knn,
+    "react": react,
+    "gen": gen,
+    "ash": ash,
+    "kl_matching": kl_matching,
+}
+
+
+def score(model, train, validation, test, settings):
     """Score all test images by every detector.
+
+    One that is not defined on the network (ASH where all features are 0, say) is told on standard error and left out.
 
     Parameters
     ----------
     model : Classifier
         In evaluation mode.
     train, validation : dict of str to Tensor
-        Parts of a task. Detectors that are fitted see known training images and labels only, KL
-        matching known validation images.
-    test : dict of str to Tensor of uint8, shapes (M, 3, 32, 32)
-        Known test images and sets of outliers.
+        Parts of a task, of which known images and their labels are used.
+    test : dict of str to (Tensor, Tensor)
+        Pixels and `features` of known test images and of each set of outliers.
     settings : schema.Detectors
 
     Returns
     -------
     dict of str to Tensor of float64, shapes (M,)
         ``DETECTOR/SET``, higher for known images.
+
+    Raises
+    ------
+    ValueError
+        If a detector does not give one value for each image.
     """
-    features = {name: _features(model, images) for name, images in test.items()}
-    logits = {name: _logits(model, z) for name, z in features.items()}
-    fitted = _fit(model, _features(model, train["known"]), train["labels"], _features(model, validation["known"]))
+    held_out = _logits(model, features(model, validation["known"]))
+    seen = Seen(model, features(model, train["known"]), train["labels"], held_out, settings)
+    sets = {name: Images(pixels, z, _logits(model, z)) for name, (pixels, z) in test.items()}
     found = {}
-    for name, images in test.items():
-        values = {"odin": _odin(model, images, settings)}
-        values |= {detector: score(features[name], logits[name]) for detector, score in fitted.items()}
-        # theirs are higher for outliers
-        found |= {f"{detector}/{name}": -value.double().cpu() for detector, value in values.items()}
+    for detector, fit in DETECTORS.items():
+        fitted = fit(seen)
+        values = {f"{detector}/{name}": checked(fitted(x), detector, len(x.pixels)) for name, x in sets.items()}
+        if undefined := [name for name, value in values.items() if not value.isfinite().all()]:
+            print(f"{', '.join(undefined)}: values are not finite; {detector} is left out", file=sys.stderr)
+        else:
+            found |= values
     return found
 
 
-def _fit(model, z, labels, validation_z):
-    """Detectors as functions of features (M, d) float32 and logits (M, K) float64, higher for outliers."""
-    from pytorch_ood import detector as theirs  # slow to import
-
-    gen, matching = theirs.GEN(None), theirs.KLMatching(None)
-    matching.fit_logits(_logits(model, validation_z))
-    mahalanobis = theirs.Mahalanobis(None).fit_features(z, labels)
-    neighbours = theirs.KNN(None).fit_features(z, labels)
-    vim = theirs.ViM(None, z.shape[1] // 2, *(x.cpu() for x in model.head.linear()))  # its paper's rule for d < 768
-    vim.fit_features(z, labels)
-    maps = {"backbone": None, "head": lambda z: _logits(model, z.flatten(1))}
-    react = theirs.ReAct(**maps).fit_feature_maps(z, labels)
-    ash = theirs.ASH(**maps)
-    return {
-        "msp": lambda z, logits: theirs.MaxSoftmax.score(logits),
-        "mahalanobis": lambda z, logits: mahalanobis.predict_features(z),
-        "energy": lambda z, logits: theirs.EnergyBased.score(logits),
-        "max_logit": lambda z, logits: theirs.MaxLogit.score(logits),
-        "vim": lambda z, logits: vim.predict_features(z),
-        "knn": lambda z, logits: neighbours.predict_features(z),
-        "react": lambda z, logits: react.predict_feature_maps(z),
-        "gen": lambda z, logits: gen.predict_logits(logits),
-        "ash": lambda z, logits: ash.predict_feature_maps(z[:, :, None, None]),
-        "kl_matching": lambda z, logits: matching.predict_logits(logits),
-    }
+def checked(values, name, count):
+    """Return the scores of `count` images in float64 on the CPU; raise ValueError if there are not as many."""
+    shape = tuple(getattr(values, "shape", ()))
+    if shape != (count,):
+        raise ValueError(f"score {name!r} has shape {shape} for {count} images, expected ({count},): a value for each")
+    return values.detach().double().cpu()
 
 
-def _features(model, images):
-    return batches.predict(model, images, PRECISION, features=True).cpu()
+def features(model, images):
+    """Features (M, d) float32 of images, on the CPU."""
+    return models.predict(model, images, models.PRECISION, features=True).cpu()
 
 
 @torch.no_grad()
@@ -82,9 +165,11 @@ def _logits(model, z):
     return model.head(z.to(next(model.parameters()).device)).double().cpu()
 
 
-def _odin(model, images, settings):
-    from pytorch_ood.detector import ODIN
+def _head(model):
+    return lambda z: _logits(model, z.flatten(1))
 
-    odin = ODIN(model, eps=settings.odin_noise, temperature=settings.odin_temperature, norm_std=list(models.STD))
-    device = next(model.parameters()).device
-    return torch.cat([odin.predict(models.normalize(part.to(device))) for part in images.split(500)])
+
+def _theirs(name, *arguments, **named):
+    from pytorch_ood import detector  # slow to import
+
+    return getattr(detector, name)(*arguments, **named)

@@ -1,64 +1,148 @@
-"""Score files: what a trained network says of every test image, from which all metrics follow.
+"""What a trained network says of every test image, and the metrics that follow.
 
-``python -m icelib.scoring RUN…`` (the parts of a run's name) writes one safetensors file with
-``labels`` and ``predicted`` (N,) of the known test images and, for every detector and image set,
-``DETECTOR/SET`` (M,) float64, higher for known images; the known set is called ``known``. A score of
-the user's own has the number type that its function returns.
+``python -m icelib.evaluation.evaluate`` evaluates all declared runs, several at a time, and writes in ``results/SCALE``
+
+- ``scores/RUN.safetensors``: ``labels`` and ``predicted`` (N,) of the known test images and, for every detector and
+  image set, ``DETECTOR/SET`` (M,) float64, higher for known images; the known set is called ``known``;
+- ``metrics/RUN.json``: accuracy and, for every detector, each metric of `icelib.metrics` on every set of outliers and
+  its means over the ``near`` and ``far`` sets of the task, as shares with bootstrap intervals;
+- ``summary.json``: the few numbers that experiments are compared by (``dvc exp show``).
 """
 
-from icelib import batches, checkpoints, hardware, params, paths, posthoc, tasks, tensors, versions
-from icelib import scores as score_functions
-from icelib.errors import readable_errors
-from icelib.methods import METHODS
+import argparse
+from collections import defaultdict
 
-# Methods whose networks the post-hoc detectors read: the paper's baseline, and ICE beyond the paper.
-READ_POSTHOC = ("plain", "ice")
+import numpy as np
+
+from icelib import models
+from icelib.config import runs
+from icelib.data import tasks
+from icelib.evaluation import detectors, kept, statistics
+from icelib.methods import METHODS, own_detector
+from icelib.training import store
+from icelib.training.parallel import parallel
+from icelib.util import machine, paths
+from icelib.util.errors import readable_errors
+from icelib.util.files import write_json
+
+FILES = ("scores.safetensors", "metrics.json")
+CODE = [f"evaluation/{name}.py" for name in ("evaluate", "detectors", "statistics", "kept")]
+CODE += ["metrics.py", "scores.py", "models.py"]
 
 
-def score(run):
-    """Score all test images of a run's task and write its score file.
+def place(run):
+    """Return the folder of the store that holds a run's score file and metrics, or is to hold them."""
+    params = runs.load()
+    task = params.tasks[run.task]
+    settings = {"detectors": params.detectors.model_dump(), "bootstrap": params.bootstrap}
+    return kept.place(run, "evaluations", CODE, settings | {"near": task.near, "far": task.far})
 
-    The score of a network that was trained with outliers is named after its method. The plain
-    network and ICE's are scored by `icelib.posthoc` and the user's own scores as well.
+
+def evaluate(run):
+    """Score all test images with a run's own score and all detectors, and measure; or take it from the store.
 
     Parameters
     ----------
-    run : params.Run
+    run : runs.Run
+
+    Returns
+    -------
+    dict
+        The content of ``metrics/RUN.json``.
 
     Raises
     ------
     ValueError
-        If images or weights are missing or damaged, the weights were made with other parameters,
-        or a score of the user's own has the name of a detector.
+        If the run is not trained with these parameters, images or weights are damaged, or the method's score does not
+        give one finite value for each image.
     """
-    device = hardware.device()
-    model, about = checkpoints.load(run, device)
-    test, _ = tasks.load(run.scale, run.known, "test")
+    return kept.take(place(run), FILES, lambda: _evaluate(run))
+
+
+def evaluate_all(wanted, jobs=None):
+    """Evaluate runs (runs.Run) side by side; return what `evaluate` does of each, by name."""
+    found = parallel(evaluate, wanted, jobs=jobs, label=lambda run: run.name, what="evaluations")
+    return dict(zip([run.name for run in wanted], found, strict=True))
+
+
+def _evaluate(run):
+    scores, about = _scores(run)
+    params, sets = runs.load(), defaultdict(dict)
+    for key, values in scores.items():
+        if "/" in key:
+            detector, name = key.split("/")
+            sets[detector][name] = values.numpy()
+    images = {name: len(x) for name, x in sets[own_detector(run.method)].items()}
+    means = {"near": params.tasks[run.task].near, "far": params.tasks[run.task].far}
+    detection = {x: statistics.detection(y.pop("known"), y, means, params.bootstrap) for x, y in sets.items()}
+    return (
+        scores,
+        about,
+        {
+            "run": run.name,
+            "scale": run.scale,
+            "task": run.task,
+            "digest": about["digest"],
+            "environment": about["environment"],
+            "origin": {"checkpoint": about["checkpoint"], "scoring": about["scoring"]},
+            "images": images,
+            "accuracy": statistics.accuracy(scores["labels"], scores["predicted"], params.bootstrap),
+            "detectors": detection,
+        },
+    )
+
+
+def _scores(run):
+    """Tensors of a run's score file, and what describes them."""
+    device, method = machine.device(), METHODS[run.method]
+    model, about = store.load(run, device)
+    model.requires_grad_(False)  # ODIN asks for gradients of images alone
+    train, validation, test = (tasks.load(run.task, part)[0] for part in ("train", "validation", "test"))
     labels = test.pop("labels")
-    logits = {name: batches.predict(model, images, posthoc.PRECISION) for name, images in test.items()}
-    method, scores = METHODS[run.method], {}
-    if method.outliers:
-        scores = {f"{run.method}/{name}": method.score(x) for name, x in logits.items()}
-    if run.method in READ_POSTHOC:
-        train, _ = tasks.load(run.scale, run.known, "train")
-        validation, _ = tasks.load(run.scale, run.known, "validation")
-        settings = params.load().blocks[run.scale].detectors
-        scores |= posthoc.scores(model, train, validation, test, settings)
-        taken = {key.split("/")[0] for key in scores}
-        for own in settings.own:
-            if own in taken:
-                raise ValueError(
-                    f"{run.scale}.detectors.own names {own!r}, which is a detector already; rename the function"
-                )
-        scores |= {
-            f"{own}/{name}": getattr(score_functions, own)(x) for own in settings.own for name, x in logits.items()
-        }
-    predicted = logits["known"].argmax(1)
-    scoring = {**hardware.describe(device, posthoc.PRECISION), "libraries": versions.installed()}
-    about |= {"checkpoint": about["sha256"], "scoring": scoring}
-    tensors.save(paths.scores(run), scores | {"labels": labels, "predicted": predicted}, about)
+    test = {name: (pixels, detectors.features(model, pixels)) for name, pixels in test.items()}
+    scores = detectors.score(model, train, validation, test, runs.load().detectors)
+    for name, (pixels, z) in test.items():
+        logits, values = models.score(model, method.score, z)
+        if name == "known":
+            predicted = logits.argmax(1).cpu()
+        if method.outliers:  # in place of a detector's of this name
+            values = detectors.checked(values, run.method, len(pixels))
+            if not values.isfinite().all():
+                raise ValueError(f"run {run.name}: {(~values.isfinite()).sum()} scores of {name!r} are not finite")
+            scores[f"{run.method}/{name}"] = values
+    about = {"run": run.name, **about, "checkpoint": about.pop("sha256")}
+    about["scoring"] = machine.describe(device, models.PRECISION) | {"libraries": machine.versions()}
+    return scores | {"labels": labels, "predicted": predicted}, about
+
+
+def summarise(wanted, measured):
+    """Sum up runs for comparisons of experiments: for each without its seed, in percent and as means over seeds.
+
+    ``accuracy``, and by the method's own score ``auroc_near``, ``fpr95_near`` (outlier-positive), ``auroc_far`` and
+    ``fpr95_far``, as far as the task has such.
+    """
+    groups = defaultdict(lambda: defaultdict(list))
+    for run in wanted:
+        result, values = measured[run.name], groups[run.name.rpartition("-")[0]]
+        values["accuracy"].append(result["accuracy"]["value"])
+        own = result["detectors"][own_detector(run.method)]
+        for mean in {"near", "far"} & set(own):
+            values[f"auroc_{mean}"].append(own[mean]["auroc"]["value"])
+            values[f"fpr95_{mean}"].append(own[mean]["fpr95_outlier_positive"]["value"])
+    percent = lambda x: round(100 * float(np.mean(x)), 4)
+    return {name: {metric: percent(x) for metric, x in sorted(values.items())} for name, values in groups.items()}
+
+
+def declared(jobs=None):
+    """Evaluate all declared runs, and write their files and the summary."""
+    wanted, scale = runs.declared(), runs.load().scale
+    measured = evaluate_all(wanted, jobs)
+    kept.publish({run.name: place(run) for run in wanted}, FILES, scale)
+    write_json(paths.results(scale) / "summary.json", summarise(wanted, measured))
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Evaluate all declared runs.")
+    parser.add_argument("--jobs", type=int, help="evaluations at a time")
     with readable_errors():
-        score(params.run_from_arguments("Score all test images with the trained network of a run."))
+        declared(**vars(parser.parse_args()))

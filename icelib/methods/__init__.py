@@ -1,59 +1,53 @@
-"""The training methods that are compared: what each trains on, through which head, and its score."""
+"""The training methods, a file each: what it trains on, through which head, and its score.
 
+A file ``NAME.py`` beside this one is a method once params.yaml names it under ``train`` and ``runs``. It defines
+
+- ``loss(known_logits, labels, outlier_logits, *, ...)``, a tensor or a dict of terms, as in `icelib.losses`;
+- ``score(logits)``, one value per sample, higher for known ones, as in `icelib.scores`;
+- ``TITLE`` (in tables and figures), ``HEAD`` ("linear", "gaussian" or a class, ``Head(features, classes, ...)``)
+  and ``OUTLIERS`` (whether it trains on auxiliary outliers).
+
+The keyword parameters of loss and head are set in params.yaml under ``train.NAME``.
+"""
+
+import importlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
-
-from icelib import losses, scores, variants
-from icelib.variant_heads import RatioHead, SimplexHead, VolumeHead
 
 
 class Method(NamedTuple):
-    """A training method.
-
-    Attributes
-    ----------
-    loss : callable
-        ``loss(known_logits, labels, outlier_logits, **parameters)``, of `icelib.losses`,
-        `icelib.variants` or a notebook.
-    head : str or type
-        Top layer: a key of `heads.HEADS`, or a class, see `heads.parameters`.
-    score : callable
-        Logits to one value per sample, higher for known samples, of `icelib.scores` or a notebook.
-    outliers : bool
-        Whether the method trains on auxiliary outliers.
-    title : str
-        Name in tables and figures.
-    """
+    """A training method; the attributes are those that its file defines."""
 
     loss: Callable
     head: str | type
     score: Callable
     outliers: bool
     title: str
+    name: str = ""  # of its file; none of what a notebook tries out
+
+    @property
+    def files(self):
+        """Files of this folder that define the method: its own, and those from which it takes loss, head or score."""
+        parts = (getattr(part, "__module__", "") for part in (self.loss, self.head, self.score))
+        modules = {f"{__name__}.{self.name}", *parts} if self.name else set()
+        return sorted(Path(sys.modules[name].__file__) for name in modules if name.startswith(f"{__name__}."))
 
 
-METHODS = {
-    "plain": Method(losses.cross_entropy, "linear", scores.max_softmax, False, "Plain training"),
-    "oe": Method(losses.outlier_exposure, "linear", scores.max_softmax, True, "OE"),
-    "energy": Method(losses.energy, "linear", scores.energy, True, "Energy"),
-    "ice": Method(losses.ice, "gaussian", scores.max_likelihood, True, "ICE"),
-    # the further rows of Table 3
-    "bce": Method(losses.binary_cross_entropy, "linear", scores.max_logit, True, "BCE"),
-    "energy_gaussian": Method(losses.energy, "gaussian", scores.energy, True, "Energy, Gaussian head"),
-    "ice_minus": Method(losses.ice_minus, "gaussian", scores.max_likelihood, True, "ICE⁻"),
-}
-PAPER = frozenset(METHODS)  # what the paper compares
-METHODS |= {  # ours, see 09_beyond_ice
-    "two_weights": Method(variants.two_weights, "gaussian", scores.max_likelihood, True, "two weights"),
-    "gradual": Method(variants.gradual, "gaussian", scores.max_likelihood, True, "gradual λ"),
-    "margins": Method(variants.margins, "gaussian", scores.max_likelihood, True, "margins"),
-    "logistic": Method(variants.logistic, "gaussian", scores.max_likelihood, True, "logistic"),
-    "with_oe": Method(variants.with_oe, "gaussian", scores.max_likelihood, True, "ICE and OE"),
-    "volume": Method(losses.ice, VolumeHead, scores.max_likelihood, True, "fixed volume"),
-    "simplex": Method(losses.ice, SimplexHead, scores.max_likelihood, True, "means on a simplex"),
-    "ratio": Method(variants.logistic, RatioHead, scores.max_likelihood, True, "likelihood ratio"),
-}
-GIVEN = frozenset(METHODS)  # names that params.yaml and notebooks cannot take for methods of their own
+def _load(name):
+    module = importlib.import_module(f"{__name__}.{name}")
+    missing = [key for key in ("loss", "HEAD", "score", "OUTLIERS", "TITLE") if not hasattr(module, key)]
+    if missing:
+        raise ValueError(
+            f"icelib/methods/{name}.py does not define {', '.join(missing)}; see icelib/methods/__init__.py"
+        )
+    return Method(module.loss, module.HEAD, module.score, module.OUTLIERS, module.TITLE, name)
+
+
+PAPER = ("plain", "oe", "energy", "ice", "bce", "energy_gaussian", "ice_minus")  # what the paper compares
+_FOUND = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+METHODS = {name: _load(name) for name in (*PAPER, *(name for name in _FOUND if name not in PAPER))}
 
 
 def own_detector(method):

@@ -1,0 +1,1 @@
+"""Result files as tables, claims and figures beside the paper's."""

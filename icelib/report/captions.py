@@ -1,80 +1,60 @@
-"""What stands above a table: on what its numbers were measured, and what its marks mean."""
+"""On what the numbers of a table or figure were measured, and what its marks mean."""
 
 from typing import NamedTuple
 
-from icelib import params, paths, results
-from icelib.cells import by_block, task_playing
-from icelib.files import read_json
-from icelib.tables import ABLATION, ROWS, TRIPLE
+from icelib.config import runs
+from icelib.methods import METHODS
+from icelib.report import results
+from icelib.report.tables import ABLATION, ROWS, SCRATCH, TRIPLE, added
 
-# of a protocol, beside the name of a method
-MARKS = {"plain": "", "finetune": " †", "scratch": " ‡"}
-HEADINGS = {
-    "outlier_positive": "Outlier-positive: AUPR of finding outliers; FPR95 = known images rejected when 95 % of outliers are.",
-    "known_positive": "Known-positive: AUPR of finding known images; FPR95 = outliers accepted when 95 % of known images are.",
-}
-INTERVALS = "In brackets: 95 % bootstrap intervals over test images of one run; after ±: standard deviation over seeds."
-AVERAGED = "The paper averages over iSUN, Places365, Textures, LSUN and SVHN."
-IN_PARENTHESES = "A paper value in parentheses seems to follow the other convention, so no difference is taken."
 NAMES = {"wideresnet": "WideResNet", "densenet": "DenseNet", "finetune": "fine-tuned", "scratch": "from scratch"}
-# blocks of the paper's tables: known set, network, protocol
-SCRATCH = ("CIFAR10", "wideresnet", "scratch")
-FINETUNE = ("CIFAR10", "wideresnet", "finetune")
-DENSENET = ("CIFAR10", "densenet", "scratch")
+OUTLIER_POSITIVE = (
+    "Outlier-positive: AUPR of finding outliers; FPR95 = share of known images rejected when 95 % of outliers are."
+)
+KNOWN_POSITIVE = (
+    "Known-positive: AUPR of finding known images; FPR95 = share of outliers accepted when 95 % of known images are."
+)
+SPREAD = {
+    True: "In brackets: 95 % bootstrap intervals over test images of one seed, without what another would change.",
+    False: "After ±: standard deviation over seeds.",
+}
+FILES = "The .csv has either convention, intervals, values by seed, and differences."
+FINETUNE, DENSENET = ("CIFAR10", "wideresnet", "finetune"), ("CIFAR10", "densenet", "scratch")
 MANY = ("CIFAR100", "wideresnet", "scratch")
-
-
-class Table(NamedTuple):
-    """A table's title and legend, and the trainings behind it: blocks (known set, network, protocol) and methods."""
-
-    title: str
-    legend: str
-    blocks: tuple
-    methods: tuple
-
-
+# title, legend, blocks (known set, network, protocol) and methods of each table
 TABLES = {
-    "table1": Table(
-        "The paper's Table 1",
-        f"{HEADINGS['outlier_positive']} {INTERVALS} Bold: best of OE, Energy and ICE, all in a tie. The paper's row "
-        "mean is computed from its cells without CIFAR100. A set of ours stands beside the paper's that it plays; "
-        "where the names differ the images do, so that a difference is one of tasks too.",
+    "table1": (
+        "Table 1",
+        f"{OUTLIER_POSITIVE} A set of ours stands beside the paper's whose part it plays; where the names differ the "
+        "images do. The paper's far means are computed from its cells.",
         (FINETUNE, SCRATCH, DENSENET, MANY),
         tuple(TRIPLE.values()),
     ),
-    "table2": Table(
-        "The paper's Table 2",
-        f"{AVERAGED} {INTERVALS} † fine-tuned, ‡ from scratch. {IN_PARENTHESES}",
+    "table2": (
+        "Table 2",
+        "† fine-tuned, ‡ from scratch. The paper averages over iSUN, Places365, Textures, LSUN and SVHN. A paper value "
+        "in parentheses seems to follow the other convention.",
         (SCRATCH, FINETUNE, MANY),
         tuple(dict.fromkeys(method for method, _ in ROWS.values())),
     ),
-    "table3": Table(
-        "The paper's Table 3",
-        f"{AVERAGED} {INTERVALS} All from scratch. WRN: linear head, WRN(G): Gaussian head; ICE⁻: without L_ice-id. "
-        f"{IN_PARENTHESES}",
+    "table3": (
+        "Table 3",
+        "All from scratch. WRN: linear head, WRN(G): Gaussian head; ICE⁻: without L_ice-id. The paper averages over "
+        "iSUN, Places365, Textures, LSUN and SVHN.",
         (SCRATCH,),
         tuple(ABLATION.values()),
     ),
-    "extended": Table(
-        "Beyond the paper's Table 2: post-hoc detectors on two networks",
-        f"{INTERVALS} Plain and ICE: the network that is scored, trained from scratch.",
+    "extended": (
+        "Beyond Table 2: post-hoc detectors on every network",
+        "Columns: the method that trained the network, from scratch; own score: that method's. The .csv has intervals.",
         (SCRATCH,),
-        ("plain", "ice"),
+        tuple(METHODS),
     ),
 }
 
 
 class Caption(NamedTuple):
-    """The parts of a caption.
-
-    Attributes
-    ----------
-    title, legend : str
-    sets : dict of str to str
-        Which images play a known set of the paper and its outliers, and how many there are.
-    settings : dict of tuple to str
-        How the networks of a block were trained, and on what hardware.
-    """
+    """Title, legend; which images play a known set and its outliers; and how and on what a block was trained."""
 
     title: str
     legend: str
@@ -88,111 +68,40 @@ class Caption(NamedTuple):
         return [*sets, *(self.settings[block] for block in blocks)]
 
 
-def caption(name, scale):
-    """Find out what a table at a scale was measured on.
-
-    Parameters
-    ----------
-    name : {"table1", "table2", "table3", "extended"}
-    scale : str
-
-    Returns
-    -------
-    Caption
-        Blocks that were not run are left out.
-    """
-    table, groups = TABLES[name], by_block(scale)
-    behind = {block: [run for method in table.methods for run in groups[(*block, method)]] for block in table.blocks}
-    behind = {block: runs for block, runs in behind.items() if runs}
+def caption(name):
+    """Find out what a table of `TABLES` was measured on, as a `Caption`; blocks that are not declared are left out."""
+    title, legend, blocks, methods = TABLES[name]
+    groups = runs.by_block()
+    behind = {
+        block: [run for method in dict.fromkeys([*methods, *added()]) for run in groups[(*block, method)]]
+        for block in blocks
+    }
+    behind = {block: several for block, several in behind.items() if several}
     return Caption(
-        f"{table.title}, {scale} scale",
-        table.legend,
-        {block[0]: _sets(scale, block[0], runs[0]) for block, runs in behind.items()},
-        {block: _setting(block, runs) for block, runs in behind.items()},
+        f"{title}, {runs.load().scale} scale",
+        legend if name == "extended" else f"{legend} {SPREAD[len(runs.load().seeds) == 1]} {FILES}",
+        {block[0]: _sets(several[0]) for block, several in behind.items()},
+        {block: f"{block[0]}: {_trained(several)}." for block, several in behind.items()},
     )
 
 
-# the caption of Figure 1
-FIGURE1 = (
-    "Accuracy on known images against detection of outliers (AUROC, mean over the far sets): the paper's values "
-    "hollow, ours solid. Better is up and to the right. The tasks differ in difficulty: compare the order of the "
-    "methods, not the values."
-)
-
-
-def runs_of_figure1():
-    """List the runs whose points Figure 1 shows."""
-    methods = {method for method, _ in ROWS.values()}
-    return [
-        run
-        for scale in params.load().scales
-        for (known, network, _, method), runs in by_block(scale).items()
-        if (known, network) == SCRATCH[:2] and method in methods
-        for run in runs
-    ]
-
-
-def small_print(*runs):
-    """Say where a figure's numbers come from: scales, known sets, runs with their seeds, and hardware.
-
-    Parameters
-    ----------
-    *runs : params.Run
-        Trained.
-
-    Returns
-    -------
-    str
-    """
-    if not runs:
+def small_print(*several):
+    """Say where a figure's numbers come from: scale, tasks, trainings with their seeds and names, and hardware."""
+    if not several:
         return "No run is declared."
-    machines = {machine(read_json(paths.history(run))["environment"]): None for run in runs}
-    scales = {run.scale: {other.known: None for other in runs if other.scale == run.scale} for run in runs}
-    where = "; ".join(
-        f"{scale} scale, {', '.join(f'{known}: {params.task(scale, known).title}' for known in knowns)}"
-        for scale, knowns in scales.items()
-    )
-    return f"{where}. Runs (the last number is the seed): {_names(runs)}. {' and '.join(machines)}."
+    tasks = dict.fromkeys(run.task for run in several)
+    groups = {}
+    for run in several:
+        groups.setdefault((run.task, run.network, run.protocol), []).append(run)
+    lines = [f"{runs.load().scale} scale; {'; '.join(f'{name}: {runs.load().tasks[name].title}' for name in tasks)}."]
+    for (task, *_), group in groups.items():
+        lines.append(f"{task}: {_trained(group)}. Runs: {', '.join(run.name for run in group)}.")
+    return "\n".join(lines)
 
 
-def _names(runs):
-    """Names of runs, those that differ by their method alone as ``known-network-protocol-{method,…}-seed``."""
-    grouped = {}
-    for run in runs:
-        methods = grouped.setdefault((f"{run.known}-{run.network}-{run.protocol}", run.seed), {})
-        methods[run.method] = None
-    braces = lambda methods: f"{{{','.join(methods)}}}" if len(methods) > 1 else next(iter(methods))
-    return ", ".join(f"{start}-{braces(methods)}-{seed}" for (start, seed), methods in grouped.items())
-
-
-def _sets(scale, paper_known, run):
-    task, images = task_playing(scale, paper_known), results.load(run)["images"]
-
-    def listed(names):
-        plays = {name: task.outliers[name].plays for name in names}
-        return ", ".join(f"{name} ({images[name]}{f', beside {plays[name]}' * bool(plays[name])})" for name in names)
-
-    near = [name for name in task.outliers if name not in task.mean_over]
-    return (
-        f"{paper_known}'s part is played by {task.title} ({images['known']} test images); detection is averaged over "
-        f"{listed(task.mean_over)}{f', and not over {listed(near)}' * bool(near)}."
-    )
-
-
-def _setting(block, runs):
-    machines = [results.load(run)["environment"] for run in runs]
-    hardware = dict.fromkeys(map(machine, machines))
-    epochs = runs[0].schedule.epochs
-    how = {"scratch": "from scratch", "finetune": "of fine-tuning the plain network"}[block[2]]
-    return (
-        f"{block[0]}: {network(runs[0].shape)}, {epochs} epochs {how}, "
-        f"seeds {', '.join(dict.fromkeys(str(run.seed) for run in runs))}, runs {_names(runs)}; {' and '.join(hardware)}."
-    )
-
-
-def machine(environment):
-    """Name what a network was trained on, by the ``environment`` of its history."""
-    return "{device}, {threads} threads, {precision}, torch {torch}".format(**environment)
+def setting(run):
+    """Network and protocol of a run in a few words."""
+    return f"{network(run.shape)}, {NAMES.get(run.protocol, run.protocol)}"
 
 
 def network(shape):
@@ -200,3 +109,32 @@ def network(shape):
     if hasattr(shape, "growth"):
         return f"DenseNet-{shape.depth}-{shape.growth}"
     return f"WideResNet-{shape.depth}-{shape.widen}"
+
+
+def machine(environment):
+    """Name what a network was trained on, by the ``environment`` of its history."""
+    return "{device}, threads: {threads}, {precision}, torch {torch}".format(**environment)
+
+
+def _sets(run):
+    task, images = runs.load().tasks[run.task], results.metrics(run)["images"]
+
+    def listed(names):
+        plays = {name: task.outliers[name].plays for name in names}
+        return ", ".join(f"{name} ({images[name]}{f', beside {plays[name]}' * bool(plays[name])})" for name in names)
+
+    kinds = {"far": task.far, "near": task.near}
+    kinds["in no mean"] = [name for name in task.outliers if name not in {*task.far, *task.near}]
+    told = "; ".join(f"{kind}: {listed(names)}" for kind, names in kinds.items() if names)
+    return f"{task.plays}'s part is played by {task.title} (test images: {images['known']}). Outliers, {told}."
+
+
+def _trained(several):
+    """Network, schedule, seeds and hardware of runs that differ by method and seed alone."""
+    first = several[0]
+    machines = dict.fromkeys(machine(results.history(run)["environment"]) for run in several)
+    start = ", from the plain network" * (first.schedule.start == "plain")
+    return (
+        f"{setting(first)}{start}; epochs: {first.schedule.epochs}; "
+        f"seeds: {', '.join(dict.fromkeys(str(run.seed) for run in several))}; {' and '.join(machines)}"
+    )

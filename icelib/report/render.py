@@ -1,32 +1,27 @@
-"""Tables as a reader sees them: Markdown and LaTeX, written to ``figures/``."""
+"""Tables as a reader sees them: Markdown and LaTeX."""
 
+import re
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from icelib import latex, paths
-from icelib.captions import FINETUNE, HEADINGS, MANY, MARKS, NAMES, SCRATCH, caption
-from icelib.cells import DETECTION, METRICS
-from icelib.files import write_bytes
-from icelib.tables import POSTHOC, side
+from icelib.config import runs
+from icelib.report.captions import FINETUNE, KNOWN_POSITIVE, MANY, NAMES, OUTLIER_POSITIVE, SCRATCH, caption
+from icelib.report.tables import DETECTION, METRICS, TRIPLE
+from icelib.util import paths
+from icelib.util.files import write_bytes
 
-NOT_RUN = "not run at this scale"
+NOT_RUN = "not run"
+PACKAGES = r"% \usepackage{booktabs,graphicx}"
+_SYMBOLS = {"†": r"$\dagger$", "‡": r"$\ddagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$"}
+_SYMBOLS |= {"–": "--", "−": "$-$", "⁻": "$^-$", "λ": r"$\lambda$"}
 
 
 class Part(NamedTuple):
-    """One piece of a table, as it stands on a page.
+    """One piece of a table: title, note, end of its LaTeX label, blocks that its caption tells of, and frame of texts.
 
-    Attributes
-    ----------
-    title, note : str
-    label : str
-        End of the LaTeX label.
-    blocks : tuple
-        Blocks of `captions.TABLES` that the caption tells of.
-    frame : DataFrame of str or None
-        Columns are pairs of a group and a name. None if nothing of it was run.
-    in_latex : bool
+    Columns of the frame are pairs of a group and a name; it is None if nothing of it was run.
     """
 
     title: str
@@ -34,49 +29,48 @@ class Part(NamedTuple):
     label: str
     blocks: tuple
     frame: pd.DataFrame | None
-    in_latex: bool = True
 
 
-def markdown(name, table, scale):
-    """Render a table at one scale as Markdown.
-
-    Parameters
-    ----------
-    name : {"table1", "table2", "table3", "extended"}
-    table : DataFrame
-        From the function of that name in `icelib.tables`.
-    scale : str
-
-    Returns
-    -------
-    str
-    """
-    about = caption(name, scale)
+def markdown(name, table):
+    """Render ``table``, from the function ``name`` of `tables` (table1, table2, table3 or extended), as Markdown."""
+    about = caption(name)
     pieces = [f"## {about.title}", "\n".join(f"- {line}" for line in about.told()), f"In percent. {about.legend}"]
     for part in PARTS[name](table):
-        text = f"{NOT_RUN.capitalize()}." if part.frame is None else _markdown(part.frame)
+        text = "Not run at this scale."
+        if part.frame is not None:
+            flat = part.frame.set_axis([" ".join(pair).strip() for pair in part.frame], axis=1)
+            text = flat.to_markdown(index=False, disable_numparse=True)
         pieces += [f"### {part.title}", part.note, text]
     return "\n\n".join(filter(None, pieces)) + "\n"
 
 
-def tex(name, table, scale):
-    """Render what was run of a table at one scale as LaTeX, with packages booktabs and graphicx.
-
-    Parameters are those of `markdown`.
-
-    Returns
-    -------
-    str
-    """
-    about = caption(name, scale)
-    pieces = [latex.PACKAGES]
+def tex(name, table):
+    """Render what was run of a table as LaTeX, as `markdown` does; its first line names the packages that it needs."""
+    about, pieces = caption(name), [PACKAGES]
     for part in PARTS[name](table):
-        if part.frame is None or not part.in_latex:
+        if part.frame is None:
             continue
         told = " ".join(filter(None, [part.note, *about.told(part.blocks), about.legend]))
         text = f"{about.title}, in percent. {part.title}. {told}"
-        pieces.append(latex.table(part.frame, text, f"tab:{name}-{scale}-{part.label}"))
-    return "\n".join(pieces) + "\n"
+        styled = part.frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
+        text = styled.to_latex(
+            hrules=True,
+            caption=re.sub(r"([%&_#$])", r"\\\1", text),
+            label=f"tab:{name}-{runs.load().scale}-{part.label}",
+            position_float="centering",
+            column_format="l" * part.frame.shape[1],
+            multicol_align="l",
+        )
+        text = text.replace(r"\begin{tabular}", "\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}")
+        pieces.append(text.replace(r"\end{tabular}", r"\end{tabular}}").translate(str.maketrans(_SYMBOLS)))
+    return "\n".join(pieces)
+
+
+def write(name, table, subject):
+    """Write a table as ``figures/SCALE/SUBJECT/NAME.csv``, ``.md`` and ``.tex``."""
+    content = {"csv": table.to_csv(index=False), "md": markdown(name, table), "tex": tex(name, table)}
+    for suffix, text in content.items():
+        write_bytes(paths.figures(runs.load().scale) / subject / f"{name}.{suffix}", text.encode())
 
 
 def _parts1(table):
@@ -87,92 +81,83 @@ def _parts1(table):
             yield Part(title, "", "", (), None)
             continue
         for metric in DETECTION:
-            frame = _triples(cells[cells.metric == metric])
-            yield Part(f"{title}, {METRICS[metric]}", "", "-".join([*block, metric]), (block,), frame)
-
-
-def _triples(cells):
-    lines = []
-    for (theirs, ours), triple in cells.groupby(["paper_outliers", "outliers"], sort=False):
-        line = {("outliers", "paper"): theirs or "–", ("outliers", "ours"): ours or "–"}
-        for cell in triple.itertuples():
-            line[cell.method, "paper"] = _bold(f"{cell.paper:.2f}", cell.best_paper) if np.isfinite(cell.paper) else "–"
-            line[cell.method, "ours"] = _number(cell, cell.best_ours) if ours else "–"
-            line[cell.method, "difference"] = _signed(cell.difference)
-        lines.append(line)
-    return pd.DataFrame(lines)
+            lines = []
+            for (kind, their_set, our_set), row in cells[cells.metric == metric].groupby(
+                ["kind", "paper_outliers", "outliers"], sort=False
+            ):
+                mean = f"mean {kind}"
+                line = {("", "kind"): kind, ("outliers", "paper"): mean if their_set == kind else their_set or "–"}
+                line["outliers", "ours"] = mean if our_set == kind else our_set or "–"
+                lines.append(line | _beside(row, "method", our_set != ""))
+            yield Part(f"{title}, {METRICS[metric]}", "", "-".join([*block, metric]), (block,), _frame(lines))
 
 
 def _parts2(table):
     for known, block in table.groupby("paper_known", sort=False):
         blocks = {"CIFAR10": (SCRATCH, FINETUNE), "CIFAR100": (MANY,)}[known]
-        rows = block.row + block.protocol.map(MARKS)
-        note = "FPR95 of ours is outlier-positive."
-        yield Part(f"In short: {_title(block)}", note, "", blocks, _short(block, rows), in_latex=False)
-        yield from _both_conventions(block, rows, "Method", blocks) if block.seeds.any() else ()
+        yield from _means(block, block["name"], "Method", blocks)
 
 
 def _parts3(table):
-    rows = table.row + ", " + table.model
-    if table.seeds.any():
-        yield from _both_conventions(table, rows, "Loss, network", (SCRATCH,))
-    else:
-        yield Part(_title(table), "", "", (), None)
+    yield from _means(table, table.row + ", " + table.model, "Loss, network", (SCRATCH,))
 
 
-def _both_conventions(block, rows, first, blocks):
-    for convention, note in HEADINGS.items():
-        cells = block[block.convention == convention]
-        label = f"{block.paper_known.iloc[0]}-{convention}"
-        yield Part(_title(block), note, label, blocks, _paper_and_ours(cells, rows, first))
-
-
-def _paper_and_ours(cells, rows, first):
-    lines = []
-    for row, group in cells.groupby(rows, sort=False):
-        line = {("", first): row}
-        for cell in group.itertuples():
-            line[METRICS[cell.metric], "paper"] = _paper(cell)
-            line[METRICS[cell.metric], "ours"] = _number(cell)
-            line[METRICS[cell.metric], "difference"] = _signed(cell.difference)
-        lines.append(line)
-    return pd.DataFrame(lines)
-
-
-def _short(block, rows):
-    cells = block[(block.convention == "outlier_positive") & (block.metric != "aupr")]
-    shown = _paper_and_ours(cells, rows, "Method")
-    return shown[[name for name in shown if name[1] != "difference"]]
+def _means(block, rows, first, blocks):
+    """Parts of a table of means: far, near, and far in the other convention."""
+    if not block.seeds.any():
+        yield Part(_title(block), "", "", (), None)
+        return
+    notes = {"outlier_positive": OUTLIER_POSITIVE, "known_positive": KNOWN_POSITIVE}
+    for kind, convention in (("far", "outlier_positive"), ("near", "outlier_positive"), ("far", "known_positive")):
+        cells = block[(block.outliers == kind) & (block.convention == convention)]
+        if convention == "known_positive":
+            cells = cells[cells.metric.isin(["aupr", "fpr95"])]  # the others are those of the first part
+        if cells.seeds.any():
+            lines = [{("", first): row} | _beside(group, "metric") for row, group in cells.groupby(rows, sort=False)]
+            note = f"{notes[convention]}{' The paper has its near set in Table 1 alone.' * (kind == 'near')}"
+            title = f"{_title(block)}, {kind} outliers, {convention.replace('_', '-')}"
+            label = f"{block.paper_known.iloc[0]}-{kind}-{convention}"
+            yield Part(title, note, label, blocks, _frame(lines))
 
 
 def _parts_extended(table):
-    if not (table.plain_seeds.any() or table.ice_seeds.any()):
-        yield Part(_title(table), "", "", (), None)
+    shown = table[(table.convention == "outlier_positive") & (table.metric != "aupr")] if len(table) else table
+    if shown.empty:
+        yield Part("Nothing was run", "", "", (), None)
         return
-    for outliers, group in table.groupby("outliers", sort=False):
-        where = "mean over far sets" if outliers == "mean" else f"near set {outliers}"
-        for convention, note in HEADINGS.items():
-            lines = []
-            for row, cells in group[group.convention == convention].groupby("row", sort=False):
-                line = {("", "Detector"): row}
-                for cell in cells.itertuples():
-                    own = row == POSTHOC["ice"]  # a score that the plain network cannot have
-                    line[METRICS[cell.metric], "plain"] = "–" if own else _number(side(cell, "plain"))
-                    line[METRICS[cell.metric], "ICE"] = _number(side(cell, "ice"))
-                    line[METRICS[cell.metric], "ICE − plain"] = _signed(cell.difference)
-                lines.append(line)
-            label = f"{outliers}-{convention}"
-            yield Part(f"{_title(table)}, {where}", note, label, (SCRATCH,), pd.DataFrame(lines))
+    for (kind, metric), cells in shown.groupby(["outliers", "metric"], sort=False):
+        if cells.seeds.any():
+            lines = [
+                {("", "Detector"): row} | {("network", cell.network): _ours(cell, 1) for cell in group.itertuples()}
+                for row, group in cells.groupby("row", sort=False)
+            ]
+            title = f"{_title(cells)}, {kind} outliers, {METRICS[metric]}"
+            yield Part(title, OUTLIER_POSITIVE * (metric == "fpr95"), f"{kind}-{metric}", (SCRATCH,), _frame(lines))
 
 
 PARTS = {"table1": _parts1, "table2": _parts2, "table3": _parts3, "extended": _parts_extended}
 
 
+def _frame(lines):
+    frame = pd.DataFrame(lines).fillna("–")
+    return frame.set_axis(pd.MultiIndex.from_tuples(frame.columns), axis=1)
+
+
 def _title(cells):
     known = next(filter(None, cells.known), "")
-    return f"{cells.paper_known.iloc[0]} in the paper" + (
-        f", {known} here" if known else "; its part is not run at this scale"
-    )
+    return f"{cells.paper_known.iloc[0]} in the paper{f', {known} here' * bool(known)}"
+
+
+def _beside(cells, group, was_tested=True):
+    """Paper beside ours by the name in column `group`; without the paper where it has no such column."""
+    line = {}
+    for cell in cells.itertuples():
+        name = getattr(cell, group)
+        name = METRICS.get(name, name)
+        if group == "metric" or name in TRIPLE:
+            line[name, "paper"] = _paper(cell)
+        line[name, "ours"] = _ours(cell) if was_tested else "–"
+    return line
 
 
 def _paper(cell):
@@ -181,57 +166,8 @@ def _paper(cell):
     return f"{cell.paper:.2f}" if cell.paper_fits_convention else f"({cell.paper:.2f})"
 
 
-def _number(cell, bold=False):
+def _ours(cell, digits=2):
     if not cell.seeds:
         return NOT_RUN
-    spread = f"± {cell.std:.2f}" if cell.seeds > 1 else f"[{cell.low:.1f}, {cell.high:.1f}]"
-    return f"{_bold(f'{cell.ours:.2f}', bold)} {spread}"
-
-
-def _signed(value):
-    return f"{value:+.2f}" if np.isfinite(value) else "–"
-
-
-def _bold(text, bold):
-    return f"**{text}**" if bold else text
-
-
-def _markdown(frame):
-    frame = frame.set_axis([" ".join(pair).strip() for pair in frame], axis=1)
-    return frame.to_markdown(index=False, disable_numparse=True)
-
-
-def _write(file, name, tables):
-    content = {
-        "csv": pd.concat(tables.values()).to_csv(index=False),
-        "md": "\n".join(markdown(name, table, scale) for scale, table in tables.items()),
-        "tex": "\n".join(tex(name, table, scale) for scale, table in tables.items()),
-    }
-    for suffix, text in content.items():
-        write_bytes(paths.FIGURES / f"{file}.{suffix}", text.encode())
-
-
-def write_table1(tables):
-    """Write ``figures/table1.csv``, ``.md`` and ``.tex``.
-
-    Parameters
-    ----------
-    tables : dict of str to DataFrame
-        From `tables.table1`, for each scale.
-    """
-    _write("table1", "table1", tables)
-
-
-def write_table2(tables):
-    """Write ``figures/table2.csv``, ``.md`` and ``.tex``, see `write_table1`."""
-    _write("table2", "table2", tables)
-
-
-def write_table3(tables):
-    """Write ``figures/table3.csv``, ``.md`` and ``.tex``, see `write_table1`."""
-    _write("table3", "table3", tables)
-
-
-def write_extended(tables):
-    """Write ``figures/table2_extended.csv``, ``.md`` and ``.tex`` from `tables.extended`, see `write_table1`."""
-    _write("table2_extended", "extended", tables)
+    spread = f" ± {cell.std:.{digits}f}" if cell.seeds > 1 else f" [{cell.low:.1f}, {cell.high:.1f}]" * (digits > 1)
+    return f"{cell.ours:.{digits}f}{spread}"

@@ -1,17 +1,27 @@
-"""The paper's tables beside ours, as long data made from result files; `rendering` prints them.
+"""The paper's Tables 1 to 3 beside ours, as long data made from result files; `render` prints them.
 
-Values are in percent; the columns that all tables share are those of `cells.lines`.
+Values are in percent. Of each cell (`cells`) there is a row for either convention, see `icelib.metrics`, with the
+columns ``metric``, ``convention``, ``paper``, ``paper_fits_convention``, ``ours`` (mean over seeds; NaN if not run),
+``low`` and ``high`` (95 % bootstrap interval over test images, where there is one seed), ``std`` (over seeds, where
+there are more), ``difference`` (ours − paper, where the paper's value fits the convention), ``seeds`` (how many),
+``by_seed`` (its values), ``device`` and ``runs``. Outliers ``near`` and ``far`` are means over the task's sets of
+that kind; sets in neither stand by themselves. Methods that params.yaml declares beside the paper's follow its rows.
 """
 
-from types import SimpleNamespace
+import functools
+from collections import defaultdict
 
 import numpy as np
 import pandas as pd
 
-from icelib import params, results
-from icelib.cells import DETECTION, METRICS, lines, paper, results_by_block, task_playing
-from icelib.methods import METHODS
+from icelib import paper
+from icelib.config import runs
+from icelib.methods import METHODS, PAPER, own_detector
+from icelib.report import results
 
+CONVENTIONS = ("outlier_positive", "known_positive")  # which class is positive
+METRICS = {"aupr": "AUPR ↑", "auroc": "AUROC ↑", "fpr95": "FPR95 ↓", "accuracy": "Accuracy ↑"}
+DETECTION = ("aupr", "auroc", "fpr95")
 # Row of Table 2: the method that is trained, and the detector that scores its network.
 ROWS = {
     "MSP": ("plain", "msp"),
@@ -30,8 +40,9 @@ ABLATION = {
     ("ICE⁻", "WRN(G)"): "ice_minus",
     ("ICE", "WRN(G)"): "ice",
 }
-NOTHING = dict.fromkeys(METRICS, np.nan) | {"convention": None}  # what the paper says of a method that it does not have
-# Detectors of score and result files on the plain network and ICE's, with their titles.
+MARKS = {"plain": "", "finetune": " †", "scratch": " ‡"}  # of a protocol, beside the name of a method
+SCRATCH = ("CIFAR10", "wideresnet", "scratch")  # the block (known set, network, protocol) of Table 3
+# Post-hoc detectors of result files, which read every network, with their titles.
 POSTHOC = {
     "msp": "MSP",
     "odin": "ODIN",
@@ -44,211 +55,210 @@ POSTHOC = {
     "gen": "GEN",
     "ash": "ASH",
     "kl_matching": "KL matching",
-    "ice": "ICE's own score",
 }
+NOTHING = dict.fromkeys(METRICS, np.nan) | {"convention": None}  # what the paper says of what it does not have
 
 
-def table1(scale):
-    """Put the paper's Table 1, and the means over its far sets, beside our runs at one scale.
+def table1():
+    """Table 1 and the means over its near and far sets: each block, set of outliers, method, metric and convention.
 
-    Parameters
-    ----------
-    scale : str
-        Block of params.yaml.
-
-    Returns
-    -------
-    DataFrame
-        One row for each block (``paper_known``, ``network``, ``protocol``), set of outliers, method,
-        metric and convention. ``paper_outliers`` is the paper's set and ``outliers`` ours that stands
-        beside it; either is empty where there is none. In the row ``mean``, the paper's value is
-        computed from its cells without CIFAR100, and ours is over the task's ``mean_over``.
-        ``best_paper`` and ``best_ours`` mark the best of the paper's three methods, all in a tie, and
-        none where one of them is missing. Methods that params.yaml adds follow the three.
+    ``kind`` of a set is near, far or in no mean; ``paper_outliers`` is the paper's set and ``outliers`` ours that plays
+    it, either empty where there is none. The paper's near set is CIFAR100, and its far means are those of the others.
     """
-    found, rows = results_by_block(scale), []
-    for (known, network, protocol), block in paper("table1").groupby(["known", "network", "protocol"], sort=False):
-        methods = TRIPLE | {METHODS[method].title: method for method in own_methods()}
-        trained = {row: found[known, network, protocol, method] for row, method in methods.items()}
-        trained = {row: runs for row, runs in trained.items() if runs or row in TRIPLE}
-        images = next((result["images"] for several in trained.values() for result in several), {})
-        task = task_playing(scale, known) if images else None
-        values = block.set_index("outliers").select_dtypes("number")
-        values.loc["mean"] = values.drop(index="CIFAR100", errors="ignore").mean().round(4)
-        values.loc[""] = np.nan
-        for theirs, ours in _pairs(block.outliers, task):
-            for row in trained:
-                about = {
-                    "scale": scale,
-                    "paper_known": known,
-                    "known": task.title if task else "",
-                    "network": network,
-                    "protocol": protocol,
-                    "paper_outliers": theirs,
-                    "outliers": ours,
-                    "method": row,
-                    "known_images": images.get("known"),
-                    "outlier_images": images.get(ours),
-                }
-                cells = NOTHING
-                if row in TRIPLE:
-                    cells = {metric: values.loc[theirs, f"{metric}_{TRIPLE[row]}"] for metric in DETECTION}
-                    cells["convention"] = block.convention.iloc[0]
-                rows += lines(about, trained[row] if ours else [], methods[row], cells, ours, DETECTION)
-    table = pd.DataFrame(rows).astype({"known_images": "Int64", "outlier_images": "Int64"})
-    return table.assign(best_paper=_best(table, "paper"), best_ours=_best(table, "ours"))
+    found, rows = _results(), []
+    for block, theirs in _blocks_of_table1().items():
+        methods = TRIPLE | {METHODS[method].title: method for method in added() if found[*block, method]}
+        images = next((result["images"] for method in methods.values() for result in found[*block, method]), {})
+        task = runs.task_playing(block[0])[1] if images else None
+        for kind, their_set, our_set in _pairs(list(theirs.outliers), task):
+            about = dict(zip(("paper_known", "network", "protocol"), block, strict=True)) | {
+                "known": task.title if task else "",
+                "kind": kind,
+                "paper_outliers": their_set,
+                "outliers": our_set,
+                "known_images": images.get("known"),
+                "outlier_images": images.get(our_set),
+            }
+            for row, method in methods.items():
+                ours = found[*block, method] if our_set else []
+                value = _paper1(block, their_set, row)
+                rows += cells(
+                    about | {"method": row, "name": marked(row, block[2])}, ours, method, value, our_set, DETECTION
+                )
+    return pd.DataFrame(rows).astype({"known_images": "Int64", "outlier_images": "Int64"})
 
 
-def table2(scale):
-    """Put the paper's Table 2 beside our runs at one scale: a row for each of its rows, metric and convention.
-
-    Methods that params.yaml adds follow its rows.
-
-    Parameters
-    ----------
-    scale : str
-        Block of params.yaml.
-
-    Returns
-    -------
-    DataFrame
-    """
-    found, rows = results_by_block(scale), []
-    for row in paper("table2").to_dict("records"):
+def table2():
+    """Table 2, whose values are far means, and the near means, which the paper has in its Table 1 alone."""
+    found, rows = _results(), []
+    for row in paper.table("table2").to_dict("records"):
         method, detector = ROWS[row["row"]]
-        protocol = "scratch" if row["protocol"] == "plain" else row["protocol"]
-        runs = found[row["known"], "wideresnet", protocol, method]
-        about = _about(scale, row["known"], runs) | {"row": row["row"], "protocol": row["protocol"]}
-        rows += lines(about, runs, detector, row)
-    for (known, network, protocol, method), runs in found.items():
-        if method in own_methods() and network == "wideresnet":
-            about = _about(scale, known, runs) | {"row": METHODS[method].title, "protocol": protocol}
-            rows += lines(about, runs, method, NOTHING)
+        block = (row["known"], "wideresnet", "scratch" if row["protocol"] == "plain" else row["protocol"])
+        about = _about(block[0], found[*block, method]) | _row(row["row"], row["protocol"])
+        rows += _far_and_near(about, found[*block, method], detector, row, _paper1(block, "near", row["row"]))
+    for (known, network, protocol, method), ours in list(found.items()):
+        if method in added() and network == "wideresnet":
+            about = _about(known, ours) | _row(METHODS[method].title, protocol)
+            rows += _far_and_near(about, ours, method, NOTHING, NOTHING)
     return pd.DataFrame(rows)
 
 
-def table3(scale, tried=()):
-    """Put the paper's Table 3 (ablation on CIFAR10, from scratch) beside our runs, as `table2` does.
-
-    Parameters
-    ----------
-    scale : str
-        Block of params.yaml.
-    tried : iterable of (str, str, str, dict)
-        Further rows: name, head, detector, and the result file of a run that params.yaml does not
-        declare.
-
-    Returns
-    -------
-    DataFrame
-    """
-    found, rows = results_by_block(scale), []
-    for row in paper("table3").to_dict("records"):
+def table3():
+    """Table 3, the ablation on CIFAR10 from scratch, in the form of `table2` with ``model`` for ``protocol``."""
+    found, rows = _results(), []
+    for row in paper.table("table3").to_dict("records"):
         method = ABLATION[row["row"], row["model"]]
-        runs = found["CIFAR10", "wideresnet", "scratch", method]
-        about = _about(scale, "CIFAR10", runs) | {"row": row["row"], "model": row["model"]}
-        rows += lines(about, runs, method, row)
-    about = _about(scale, "CIFAR10", rows)
-    for method in own_methods():
-        if runs := found["CIFAR10", "wideresnet", "scratch", method]:
-            name = {"row": METHODS[method].title, "model": model(METHODS[method].head)}
-            rows += lines(about | name, runs, method, NOTHING)
-    for row, head, detector, result in tried:
-        rows += lines(about | {"row": row, "model": model(head)}, [result], detector, NOTHING)
+        about = _about(SCRATCH[0], found[*SCRATCH, method]) | {"row": row["row"], "model": row["model"]}
+        near = _paper1(SCRATCH, "near", row["row"]) if row["row"] in TRIPLE and method in TRIPLE.values() else NOTHING
+        rows += _far_and_near(about, found[*SCRATCH, method], method, row, near)
+    for method in added():
+        if ours := found[*SCRATCH, method]:
+            about = _about(SCRATCH[0], ours) | {"row": METHODS[method].title, "model": model(METHODS[method].head)}
+            rows += _far_and_near(about, ours, method, NOTHING, NOTHING)
     return pd.DataFrame(rows)
 
 
-def own_methods():
-    """List the methods that params.yaml adds to the paper's."""
-    return list(params.load().own_methods)
+def extended():
+    """Every detector on every network of the block of Table 3: does training with outliers help a post-hoc one?
+
+    The paper has no such table. ``row`` is a detector, ``network`` the method that trained the network.
+    """
+    found, rows = _results(), []
+    for method, title in ((method, METHODS[method].title) for method in METHODS):
+        ours = found[*SCRATCH, method]
+        own = {own_detector(method): "own score"} if METHODS[method].outliers else {}
+        for detector, row in [*POSTHOC.items(), *own.items()] if ours else []:
+            about = _about(SCRATCH[0], ours) | {"row": row, "network": title}
+            rows += _far_and_near(about, ours, detector, NOTHING, NOTHING, DETECTION)
+    return pd.DataFrame(rows)
+
+
+def each(metric):
+    """One metric of `icelib.metrics.NAMES` by each run's own score: rows runs, columns outlier sets, far and near."""
+    rows = {}
+    for run in runs.declared():
+        sets = results.metrics(run)["detectors"][own_detector(run.method)]
+        rows[run.name] = {name: 100 * found[metric]["value"] for name, found in sets.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def added():
+    """List the declared methods that the paper does not have, in the order of `METHODS`."""
+    declared = {run.method for run in runs.declared()}
+    return [method for method in METHODS if method in declared and method not in PAPER]
 
 
 def model(head):
     """Name a network with a head as the paper's Table 3 does."""
-    return {"linear": "WRN", "gaussian": "WRN(G)"}.get(head, f"WRN({head})")
+    return {"linear": "WRN", "gaussian": "WRN(G)"}.get(head, f"WRN({getattr(head, '__name__', head)})")
 
 
-def extended(scale):
-    """Score the plain network and ICE's by every detector: does training with outliers help a post-hoc one?
+def marked(row, protocol):
+    """Write a row's name with the mark of its protocol."""
+    return f"{row}{MARKS.get(protocol, f', {protocol}')}"
 
-    Both are trained from scratch for the task that plays CIFAR10; the paper has no such table.
+
+def cells(about, found, detector, paper, outliers, metrics=METRICS):
+    """Yield the paper's value beside ours for each convention and metric, as the head of this module has them.
 
     Parameters
     ----------
-    scale : str
-        Block of params.yaml.
-
-    Returns
-    -------
-    DataFrame
-        One row for each detector, set of outliers (``mean`` over the far ones, and each near one),
-        metric and convention, with columns ``plain`` and ``ice``, for each of them ``_low``,
-        ``_high``, ``_std``, ``_seeds`` and ``_runs``, and ``difference`` (ICE − plain).
+    about : dict
+        What the cells belong to: the first columns of each row.
+    found : list of dict
+        Result files of the same training with several seeds, or of one, or none.
+    detector, outliers : str
+        As in result files.
+    paper : dict
+        The paper's value of each metric, and the ``convention`` that it fits.
+    metrics : iterable of str
     """
-    found, task, rows = results_by_block(scale), task_playing(scale, "CIFAR10"), []
-    networks = {method: found["CIFAR10", "wideresnet", "scratch", method] for method in ("plain", "ice")}
-    near = [name for name in task.outliers if name not in task.mean_over] if task else []
-    own = params.load().blocks[scale].detectors.own
-    for detector, row in (POSTHOC | dict(zip(own, own, strict=True))).items():
-        scored = {key: [x for x in several if detector in x["detectors"]] for key, several in networks.items()}
-        for outliers in ("mean", *near):
-            about = _about(scale, "CIFAR10", [*networks["plain"], *networks["ice"]]) | {
-                "row": row,
-                "outliers": outliers,
+    about = {"scale": runs.load().scale} | about
+    for convention in CONVENTIONS:
+        for metric in metrics:
+            fits = metric in ("auroc", "accuracy") or convention == paper["convention"]
+            entries = [entry(result, detector, outliers, metric, convention) for result in found]
+            values = [100 * x["value"] for x in entries]
+            mean = float(np.mean(values)) if values else np.nan
+            yield {
+                **about,
+                "metric": metric,
+                "convention": convention,
+                "paper": paper[metric],
+                "paper_fits_convention": fits,
+                "ours": round(mean, 4),
+                "low": round(100 * entries[0]["low"], 4) if len(values) == 1 else np.nan,
+                "high": round(100 * entries[0]["high"], 4) if len(values) == 1 else np.nan,
+                "std": round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else np.nan,
+                "difference": round(mean - paper[metric], 4) if fits else np.nan,
+                "seeds": len(values),
+                "by_seed": {seed(result): round(x, 4) for result, x in zip(found, values, strict=True)},
+                "device": " and ".join(dict.fromkeys(result["environment"]["device"] for result in found)),
+                "runs": " ".join(result["run"] for result in found),
             }
-            sides = [lines({}, scored[key], detector, NOTHING, outliers, DETECTION) for key in networks]
-            for plain, ice in zip(*sides, strict=True):
-                line = about | {key: plain[key] for key in ("metric", "convention")}
-                for name, side in zip(networks, (plain, ice), strict=True):
-                    line[name] = side["ours"]
-                    line |= {f"{name}_{key}": side[key] for key in ("low", "high", "std", "seeds", "runs")}
-                rows.append(line | {"difference": round(ice["ours"] - plain["ours"], 4)})
-    return pd.DataFrame(rows)
 
 
-def side(cell, network):
-    """Give the numbers of a network ("plain" or "ice") in a row of `extended` the names of the other tables."""
-    names = {"ours": network} | {name: f"{network}_{name}" for name in ("low", "high", "std", "seeds")}
-    return SimpleNamespace(**{name: getattr(cell, column) for name, column in names.items()})
+def entry(result, detector, outliers, metric, convention):
+    """Pick ``value``, ``low`` and ``high``, shares, of a cell from a result file; KeyError if it has no such cell."""
+    if metric == "accuracy":
+        return result["accuracy"]
+    return result["detectors"][detector][outliers][metric if metric == "auroc" else f"{metric}_{convention}"]
 
 
-def _about(scale, paper_known, found):
-    title = task_playing(scale, paper_known).title if found else ""
-    return {"scale": scale, "paper_known": paper_known, "known": title}
+def seed(result):
+    """Seed of the run of a result file."""
+    return int(result["run"].rpartition("-")[2])
+
+
+def _results():
+    """Result files by the paper's known set, network, protocol and method; none of what is not declared."""
+    groups = runs.by_block()
+    return defaultdict(list, {key: [results.metrics(run) for run in group] for key, group in groups.items()})
+
+
+def _about(known, found):
+    return {"paper_known": known, "known": runs.task_playing(known)[1].title if found else ""}
+
+
+def _row(row, protocol):
+    return {"row": row, "protocol": protocol, "name": marked(row, protocol)}
+
+
+def _far_and_near(about, found, detector, far, near, metrics=METRICS):
+    """Cells of the far mean and, without accuracy, of the near one; of the seeds that have this detector."""
+    found = [result for result in found if detector in result["detectors"]]
+    for kind, value, shown in (("far", far, metrics), ("near", near, DETECTION)):
+        ours = [result for result in found if kind in result["detectors"][detector]]
+        yield from cells(about | {"outliers": kind}, ours, detector, value, kind, shown)
+
+
+def _paper1(block, outliers, row):
+    """What Table 1 says in a block of a set of outliers, or of the mean near or far, and a row of `TRIPLE`."""
+    table = _blocks_of_table1()[block]
+    if outliers in ("far", "near"):
+        table = table[(table.outliers == "CIFAR100") == (outliers == "near")]
+    else:
+        table = table[table.outliers == outliers]
+    if table.empty or row not in TRIPLE:
+        return NOTHING
+    values = {metric: round(float(table[f"{metric}_{TRIPLE[row]}"].mean()), 4) for metric in DETECTION}
+    return values | {"convention": table.convention.iloc[0]}
+
+
+@functools.cache
+def _blocks_of_table1():
+    return dict(list(paper.table("table1").groupby(["known", "network", "protocol"], sort=False)))
 
 
 def _pairs(theirs, task):
-    """Pair the paper's sets of outliers with ours that play them; then those that play none."""
+    """List (kind, the paper's set, ours that plays it): far, near, then those in no mean; means end their kind."""
     sets = task.outliers if task else {}
-    pairs = [(name, own) for name in theirs for own in [key for key in sets if sets[key].plays == name] or [""]]
-    return [*pairs, *(("", key) for key in sets if sets[key].plays not in set(theirs)), ("mean", "mean")]
-
-
-def _best(table, column):
-    triple = ["paper_known", "network", "protocol", "paper_outliers", "outliers", "metric", "convention"]
-    higher_is_better = table[column].where(table.metric != "fpr95", -table[column]).where(table.method.isin(TRIPLE))
-    groups = higher_is_better.groupby([table[key] for key in triple])
-    return (higher_is_better == groups.transform("max")) & (groups.transform("count") == len(TRIPLE))
-
-
-def detection_table(scale, metric):
-    """Return one metric on every set of outliers for each declared run and detector, in percent.
-
-    Parameters
-    ----------
-    scale : str
-    metric : str
-        One of `metrics.NAMES`.
-
-    Returns
-    -------
-    DataFrame
-        A row for each run and detector, a column for each outlier set and their ``mean``.
-    """
-    rows = {}
-    for run in params.declared(scale):
-        for detector, sets in results.load(run)["detectors"].items():
-            rows[run.name, detector] = {key: 100 * entry[metric]["value"] for key, entry in sets.items()}
-    table = pd.DataFrame(rows).T
-    table.index.names = ["run", "detector"]
-    return table
+    kinds = {name: "far" if name in task.far else "near" if name in task.near else "in no mean" for name in sets}
+    played = {name: [own for own in sets if sets[own].plays == name] for name in theirs}
+    pairs = [(kinds[own], name, own) for name in theirs for own in played[name]]
+    pairs += [("near" if name == "CIFAR100" else "far", name, "") for name in theirs if not played[name]]
+    pairs += [(kinds[own], "", own) for own in sets if sets[own].plays not in theirs]
+    for kind, there in (("far", True), ("near", "CIFAR100" in theirs)):
+        ours = bool(task and getattr(task, kind))
+        pairs += [(kind, kind if there else "", kind if ours else "")] if there or ours else []
+    return sorted(pairs, key=lambda pair: ("far", "near", "in no mean").index(pair[0]))  # stable: means stay last

@@ -1,109 +1,284 @@
 """Trying out a loss, a head, a score or outliers of your own, beside the paper's methods.
 
-All is measured as the pipeline measures, and written to ``scratch/own/``, never to a tracked file.
-README.md tells how to make permanent what you found.
+A try is trained into the store as the runs of Table 3 are, whose task, network and protocol it shares. What is shown of
+it is kept in ``scratch/custom/NAME/``; no tracked file is touched. README.md tells how to make it permanent.
 """
 
 import contextlib
+import inspect
+import itertools
+import re
+from datetime import datetime
+from functools import partial
+from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
 from IPython import get_ipython
 from IPython.display import Markdown, display
 
-from icelib import own_checks, own_rows, own_runs, params, plots, scores, sweeps, training
-from icelib.methods import METHODS, Method
-from icelib.own_rows import validation as tried
-from icelib.own_scores import outliers, score
+from icelib import heads, models, scores
+from icelib.analysis import choice
+from icelib.config import runs
+from icelib.config.schema import GIVEN, Schedule, check_parameters, hint, loss_parameters
+from icelib.data import tasks
+from icelib.data.images import read_own
+from icelib.evaluation import detectors, evaluate, statistics
+from icelib.methods import METHODS, Method, own_detector
+from icelib.report import figures, results, tables
+from icelib.training import store, train
+from icelib.util import machine, paths
+from icelib.util.errors import DivergedError
+from icelib.util.files import read_json, write_json
 
-__all__ = ["loss", "outliers", "score", "tried"]
-_LOADED = training.code_digest()  # of the code that this process has, whatever its files say later
-_TRIED = {}  # in this session: what others left in scratch/ stays out of the pipeline's reports
+SAMPLES, WIDTH = 500, 8  # of random input: more samples than one who takes the first few is likely to take
+_STOPPED = {}  # name and time of tries that were interrupted in this notebook, by all that was asked for
 
 
-def loss(function, head="gaussian", score=scores.max_likelihood, *, epochs=None, scale=None, seed=0, **values):
-    """Train with a loss of your own, and show the result as a row of Table 3.
+def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=None, again=None, seed=0, **values):
+    """Train with a loss of your own, and show first how it differs from ICE and OE.
 
-    Where parameters are lists, their combinations are trained as the candidates of a sweep, and
-    `sweeps.choose` takes one by validation figures: the rule that holds for every method. An
-    interrupted training goes on when the same is called again; a finished one is not repeated.
+    Where values are lists, their combinations are trained by the protocol ``sweep``, and `choice.choose` takes one. After
+    an interruption the same call goes on; that a helper of the functions was edited is not seen then.
 
     Parameters
     ----------
     function : callable
-        ``loss(known_logits, labels, outlier_logits, *, …)``, a dict of scalar terms whose sum is
-        minimised, as in `icelib.losses`. Its name is the method's.
+        ``loss(known_logits, labels, outlier_logits, *, …)``: a scalar tensor or a dict of such terms, as in
+        `icelib.losses`. Keywords ``known_features`` (N, d) and ``outlier_features`` (M, d) are filled.
     head : str or type
-        Key of `heads.HEADS`, or a class: ``Head(features, classes, **parameters)``, a module from
-        features (N, d) to logits (N, K).
+        "linear", "gaussian", or ``Head(features, classes, **parameters)``: features (N, d) to logits (N, K).
     score : callable
-        Logits (N, K) to one value per image (N,), higher for known ones, as in `icelib.scores`.
-    epochs : int, optional
-        Budget; by default that of the other rows.
-    scale : str, optional
-        By default the first in params.yaml.
-    seed : int
-        ≥ 0.
-    **values : float, or str for a head's, or list
-        Parameters of loss and head. Those with a default may be left out, and those of the Gaussian head, which are
-        ICE's then.
+        Logits (N, K), and ``features`` (N, d) where it has that parameter, to (N,), higher for known images.
+    name, again : str, optional
+        Under which it is kept, by default the function's with the time; and of a kept one to show, without training.
+    **values : float, str or list
+        Of loss, head and protocol (``epochs``, ``learning_rate``, ``clip``, …). What has a default may be left out, and
+        parameters of the Gaussian head, which are ICE's then.
 
-    Returns
-    -------
-    DataFrame
-        Validation figures in percent, of the methods of Table 3 and of what was tried in this
-        session; those of all that was ever tried are in `tried`.
-
-    Raises
-    ------
-    ValueError
-        If loss, head or score has another form or keeps a state, a parameter is missing or none of its own, or
-        the project's files or the function's are not what this process has loaded.
+    Raises ValueError or TypeError, before a training, if one is of another form, and DivergedError as `train.train`.
     """
-    if training.code_digest() != _LOADED:
-        raise ValueError("the project's code was edited since it was loaded here; restart the kernel, and try again")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed = {seed!r}: expected an integer ≥ 0")
-    loaded = params.load()
-    scale = scale or loaded.scales[0]
-    block = params.pick(loaded.blocks, scale, "scale")
-    own_rows.table3(scale, [])  # what is to stand beside it is there, before a training begins
-    name = own_checks.name_of(function, loaded.own_methods)
-    own_checks.check_head(head)
+    if again is not None:
+        return _show(runs.pick({record["name"]: record for record in _records()}, again, "kept try"))
+    label, now = re.sub(r"\W", "", getattr(function, "__name__", "loss")), datetime.now()
+    for key in inspect.signature(function).parameters:
+        if key in {*inspect.signature(loss).parameters, *Schedule.model_fields}:
+            raise ValueError(f"{label} has a parameter {key!r}, which is an option of custom.loss; choose another name")
+    if not (inspect.isclass(head) and issubclass(head, torch.nn.Module)) and head not in [*heads.HEADS]:
+        raise ValueError(f"unknown head {head!r}{hint(head, heads.HEADS)}, or a class, a torch.nn.Module")
+    code = (getattr(part, "__code__", part) for part in (function, head, score))  # equal if a cell is run again
+    asked = (*code, name, seed, repr(values))
+    name, mark = _STOPPED.pop(asked, (name or f"{label}-{now:%Y%m%d-%H%M%S}", now.isoformat()))
+    taken = {*detectors.DETECTORS, *(part for x in METHODS.values() if x.name for part in (x.name, x.title))}
+    if not re.fullmatch(r"\w[\w+-]{0,63}", name) or name in taken:
+        raise ValueError(f"name = {name!r}: expected letters, digits, - or _, and no method or detector of the project")
     METHODS[name] = Method(function, head, score, True, name)
-    candidates = own_checks.candidates(name, values, block.train.get("ice", {}))
-    own_checks.probe(name, candidates[0], own_runs.classes(scale))
-    if len(candidates) > 1:
-        changes = [{key: x[key] for key in x if len({y[key] for y in candidates}) > 1} for x in candidates]
-        runs = [own_runs.run(scale, name, seed, x, "sweep") for x in candidates]
-        rows = [{"change": change} | sweeps.trial(run) for change, run in zip(changes, runs, strict=True)]
-        chosen = sweeps.choose(rows)
-        _show(own_rows.candidates(rows, chosen).to_markdown())
-        candidates = [candidates[rows.index(chosen)]]
-    run = own_runs.run(scale, name, seed, candidates[0], own_runs.PROTOCOL, epochs)
-    with _curve() as watch:
-        own_runs.finish(run, watch)
-    _TRIED[run.digest] = run
-    tries = [run for run in _TRIED.values() if run.scale == scale]
-    _show(own_rows.table3(scale, tries))
-    return own_rows.validation(scale, tries)
+    last = _runs(label, f"{name} {mark}", seed, values, "scratch")
+    _probe(label, METHODS[name], last[0][1])
+    seen, rows, place = [], [], display(display_id=True) if get_ipython() else None
+    try:
+        short = {key: x for key, x in values.items() if key != "epochs" or np.ndim(x)}
+        for change, run in _runs(label, f"{name} {mark}", seed, short, "sweep") if len(last) > 1 else []:
+            with contextlib.suppress(DivergedError):
+                train.train(run)
+            rows.append({"change": change} | choice.outcome(store.history(run)))
+        best = choice.choose(rows)["change"] if rows else {}
+        run = next(run for change, run in last if change == best)
+        record = {"name": name, "made": mark, "candidates": rows, "run": run.model_dump()}
+        record |= {"history": train.train(run, partial(_watch, seen, place)), "metrics": evaluate.evaluate(run)}
+    except KeyboardInterrupt:
+        if get_ipython() is None:
+            raise
+        _STOPPED[asked] = name, mark
+        return print(f"stopped after epoch {len(seen)}; run the cell again to go on")
+    write_json(paths.SCRATCH / "custom" / name / "try.json", record)
+    return _show(record)
 
 
-def _show(text):
-    """Show Markdown, in a script as it is."""
-    print(text) if get_ipython() is None else display(Markdown(text))
+def _runs(label, tried, seed, values, protocol):
+    """List what each combination of values changes, and its run, as pairs (dict, `runs.Run`)."""
+    name, params, (known, network, _) = tried.partition(" ")[0], runs.load(), tables.SCRATCH
+    base = runs.run(runs.task_playing(known)[0], network, protocol, next(iter(params.train)), seed)
+    of_loss, of_head = loss_parameters(name), heads.parameters(METHODS[name].head)
+    own, schedule, sides = [*of_loss, *of_head], base.schedule.model_dump(), {}
+    for part in (METHODS[name].loss, heads.HEADS.get(METHODS[name].head, METHODS[name].head)):
+        sides |= {key: p.default for key, p in inspect.signature(part).parameters.items() if p.default is not p.empty}
+    sides |= {key: x for key, x in params.train.get("ice", {}).items() if key in of_head}
+    sides = {key: x for key, x in sides.items() if key in own} | values
+    for key, value in sides.items():
+        if key not in (*own, *schedule):
+            raise ValueError(f"{label} has no parameter {key!r}{hint(key, (*own, *schedule))}")
+        sides[key] = np.atleast_1d(value).tolist()
+        if not sides[key] or any(isinstance(x, bool) or not isinstance(x, int | float | str) for x in sides[key]):
+            raise ValueError(f"{label}.{key} = {value!r}: expected a number or a word, or a list of these")
+    pairs = []
+    for given in (dict(zip(sides, x)) for x in itertools.product(*sides.values())):
+        check_parameters(name, {key: x for key, x in given.items() if key in own}, label)
+        parts = {"loss": {key: given[key] for key in of_loss}, "head": {key: given[key] for key in of_head}}
+        run = base.model_copy(update={"method": name, "tried": tried, **parts})
+        change = {key: x for key, x in given.items() if len(sides[key]) > 1}
+        pairs.append((change, runs.vary(run, {key: x for key, x in given.items() if key not in own})))
+    return pairs
 
 
-@contextlib.contextmanager
-def _curve():
-    """Yield what draws the training so far; in a notebook, in one place that is drawn anew."""
-    if get_ipython() is None:
-        yield lambda history: None
-        return
-    place = display(display_id=True)
+def _probe(label, method, run):
+    """Call loss, head and score on random input, so that a mistake shows before a training begins."""
+    classes, build = len(tasks.load(run.task, "validation")[1]["classes"]), heads.HEADS.get(method.head, method.head)
+    with torch.random.fork_rng(devices=[]):
+        z, outlier_z, h, outlier_h = (
+            x.requires_grad_() for x in (*torch.rand(2, SAMPLES, WIDTH), *-torch.rand(2, SAMPLES, classes))
+        )
+        _check(f"{build.__name__} gives", build(WIDTH, classes, **run.head)(z), SAMPLES, classes)
+        given = {key: x for key, x in zip(GIVEN, (z, outlier_z)) if key in inspect.signature(method.loss).parameters}
+        try:
+            terms = method.loss(h, torch.arange(SAMPLES) % classes, outlier_h, **run.loss, **given)
+        except TypeError as error:
+            wanted = "(known_logits, labels, outlier_logits, *, ...)"
+            raise ValueError(f"{label}{inspect.signature(method.loss)}: expected {wanted}; {error}") from error
+    terms = terms if isinstance(terms, dict) else {"loss": terms}
+    for key, term in terms.items():
+        _check(f"{label}: term {key!r} is", term)
+    if not terms or not (total := sum(terms.values())).requires_grad:
+        raise ValueError(f"{label} has no gradient with respect to logits or features; was one detached?")
+    for slope in torch.autograd.grad(total, (z, outlier_z, h, outlier_h), allow_unused=True):
+        _check(f"{label} has a gradient", torch.zeros(()) if slope is None else slope.sum())
+    _check_score(method.score, classes)
 
-    def draw(history):
-        figure = plots.history(history)
-        place.update(figure)
-        plt.close(figure)
 
-    yield draw
+def _check_score(function, classes):
+    found = scores.apply(function, -torch.rand(SAMPLES, classes), torch.rand(SAMPLES, WIDTH))
+    _check(f"{getattr(function, '__name__', function)} of logits {(SAMPLES, classes)} is", found, SAMPLES)
+
+
+def _check(what, value, *shape):
+    if not isinstance(value, torch.Tensor) or value.shape != shape or not value.isfinite().all():
+        found = f"of shape {tuple(value.shape)}" if getattr(value, "shape", ()) else repr(value)
+        raise ValueError(f"{what} {found}; expected a finite tensor of shape {shape}")
+
+
+def _watch(seen, place, epochs):
+    """Note the epochs so far, and draw them in a place of a notebook."""
+    seen[:] = epochs
+    if place:
+        with plt.rc_context():
+            figures.style()
+            place.update(figures.history(epochs))
+            plt.close()
+
+
+def _records():
+    """Records of the tries at this scale, the newest last."""
+    found = [read_json(path) for path in (paths.SCRATCH / "custom").glob("*/try.json")]
+    return sorted((x for x in found if x["run"]["scale"] == runs.load().scale), key=lambda x: x["made"])
+
+
+def _declared(seed=0):
+    """Runs of the block of Table 3 by title, one of each method: of a seed, or the first where there is none with it."""
+    groups = runs.by_block()
+    found = {METHODS[x].title: groups[*tables.SCRATCH, x] for x in METHODS if groups[*tables.SCRATCH, x]}
+    return {title: next((x for x in several if x.seed == seed), several[0]) for title, several in found.items()}
+
+
+def _percent(sets, *kinds):
+    """AUROC and FPR95 (outlier-positive) of some entries of one detector in a result file, in percent."""
+    names = {"AUROC": "auroc", "FPR95": "fpr95_outlier_positive"}
+    return {f"{x} {kind}": 100 * sets[kind][names[x]]["value"] for x in names for kind in kinds if kind in sets}
+
+
+def _show(record):
+    """Show differences, picture and the rows of Table 3."""
+    name, several, lines = record["name"], _declared(record["run"]["seed"]), {}
+    several[name], missing = runs.Run(**record["run"]), ""
+    for title, run in several.items():
+        try:
+            result = record["metrics"] if title == name else results.metrics(run)
+            sets = result["detectors"][name if title == name else own_detector(run.method)]
+            lines[title] = {"accuracy": 100 * result["accuracy"]["value"]} | _percent(sets, "far", "near")
+            lines[title]["epochs"] = run.schedule.epochs
+        except ValueError as error:
+            missing = f" Not all can be shown: {error}."
+    found = pd.DataFrame(lines).T
+    others = [METHODS[x].title for x in ("ice", "oe") if METHODS[x].title in lines]
+    differences = pd.DataFrame({f"{name} − {x}": found.loc[name] - found.loc[x] for x in others}).T
+    note = "In percent; of FPR95 (outlier-positive) less is better. One seed each: another may turn a difference round."
+    pieces = [differences.to_markdown(floatfmt="+.2f"), note + missing, found.to_markdown(floatfmt=".2f")]
+    if record["candidates"]:
+        rows = [x["change"] | _validation(x) for x in record["candidates"]]
+        pieces += ["Candidates, on validation images:", pd.DataFrame(rows).to_markdown(index=False)]
+    with plt.rc_context():
+        figures.style()
+        figure, axes = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
+        for ax, kind in zip(axes, ("far", "near")):  # the axes of Figure 1
+            for title, line in lines.items():
+                marker = "*" if title == name else figures.MARKERS.get(title, "x")
+                colour = "k" if title == name else figures.COLOURS.get(title, figures.OTHER_COLOUR)
+                ax.plot(line.get(f"AUROC {kind}"), line["accuracy"], marker, color=colour, ms=9, label=title)
+            ax.set(xlabel=f"AUROC, {kind} outliers (%)", ylabel="accuracy, known images (%)")
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside right", fontsize=7)
+        figure.savefig(paths.SCRATCH / "custom" / name / "figure.png")
+    plt.close()
+    if get_ipython():
+        display(Markdown("\n\n".join(pieces[:2])), figure, Markdown("\n\n".join(pieces[2:])))
+    else:
+        print(*pieces, sep="\n\n")
+
+
+def _validation(row):
+    """What choices are made by (`choice.outcome`), in percent."""
+    if "diverged" in row:
+        return {"accuracy": np.nan}
+    values = {"accuracy": row["accuracy"], **{f"AUROC {x}": row[x]["auroc"] for x in ("outliers", "jigsaw")}}
+    return {key: round(100 * x, 2) for key, x in values.items()}
+
+
+def tried():
+    """Return what choices are made by, in percent on validation images: of Table 3's methods, and of every kept try."""
+    found = {title: (results.history(run)["epochs"], run) for title, run in _declared().items()}
+    found |= {record["name"]: (record["history"], runs.Run(**record["run"])) for record in _records()}
+    shown = {
+        name: _validation(choice.figures(history[-1])) | {"epochs": len(history)} | run.loss
+        for name, (history, run) in found.items()
+    }
+    return pd.DataFrame(shown).T
+
+
+def score(function):
+    """Score test images by the networks of Table 3, OE and plain training: by a function, and by their own scores.
+
+    Returns AUROC and FPR95 (outlier-positive) in percent. Raises ValueError if the function is not of the form that
+    `loss` takes, or a network is not trained.
+    """
+    rows = {}
+    for title, run in _declared().items():
+        images, about = tasks.load(run.task, "test")
+        _check_score(function, len(about["classes"]))
+        del images["labels"]
+        for what in (function, METHODS[run.method].score):
+            rows[title, what.__name__] = _percent(_detection(run, what, images), "far", "near")
+    return pd.DataFrame(rows).T.round(2)
+
+
+def outliers(path):
+    """Score an ``.npz`` or a folder of images of your own as outliers, by the networks of `score`, each by its own score.
+
+    Returns as it; raises ValueError if images are not as ``own_datasets`` has them, or a network is not trained.
+    """
+    own, rows = torch.from_numpy(read_own(Path(path))[0]).permute(0, 3, 1, 2), {}
+    for title, run in _declared().items():
+        images = {"known": tasks.load(run.task, "test")[0]["known"], "own": own}
+        rows[title] = _percent(_detection(run, METHODS[run.method].score, images), "own")
+    return pd.DataFrame(rows).T.round(2)
+
+
+@torch.no_grad()
+def _detection(run, function, images):
+    """Entries of a result file for a score of a run's network, on the known images and the others."""
+    (model, _), task, values = store.load(run, machine.device()), runs.load().tasks[run.task], {}
+    for name, pixels in images.items():
+        z = models.predict(model, pixels, models.PRECISION, features=True)
+        found = scores.apply(function, models.logits(model, z), z)
+        values[name] = detectors.checked(found, getattr(function, "__name__", "score"), len(pixels)).numpy()
+    means = {kind: sets for kind, sets in {"far": task.far, "near": task.near}.items() if set(sets) <= set(values)}
+    return statistics.detection(values.pop("known"), values, means, runs.load().bootstrap)

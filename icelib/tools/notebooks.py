@@ -1,69 +1,53 @@
-"""Notebooks in the pipeline: run through papermill, make reports deterministic, export code.
+"""Notebooks in the pipeline: executed through papermill into reports that are equal where their content is.
 
-``python -m icelib.notebooks code NOTEBOOK OUT.py`` writes the code cells alone, so that stages can
-depend on them and not on prose. ``python -m icelib.notebooks run NOTEBOOK REPORT [-p NAME VALUE]…``
-executes a notebook into a report.
+``python -m icelib.tools.notebooks NOTEBOOK`` executes ``notebooks/NOTEBOOK.ipynb`` into ``reports/SCALE/NOTEBOOK.ipynb``.
 """
 
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import nbformat
 
-from icelib import paths
-from icelib.errors import STOPPED, StoppedError, at_sigterm, readable_errors
-from icelib.files import replacing, write_bytes
+from icelib.config import runs
+from icelib.util import paths
+from icelib.util.errors import readable_errors
+from icelib.util.files import replacing, write_bytes
 
 
-def code(notebook, out):
-    """Write the code cells of the file `notebook`, and nothing else of it, as the Python file `out`."""
-    write_bytes(out, code_of(nbformat.read(notebook, as_version=4)))
-
-
-def code_of(notebook):
-    """Return the code cells of a notebook as the bytes of a Python file."""
-    text = "\n\n".join(f"# %%\n{cell.source}" for cell in notebook.cells if cell.cell_type == "code")
-    return (text + "\n").encode()
-
-
-def run(notebook, report, parameters):
+def run(notebook, report):
     """Execute a notebook with papermill and write it, scrubbed, to `report` if no cell failed.
 
     Parameters
     ----------
     notebook, report : path-like
-    parameters : dict of str to str
-        In place of the values in the notebook's cell tagged ``parameters``.
 
     Raises
     ------
     SystemExit
         If a cell raised, its kernel ended or a cell was left out, with the reason in one line and
-        status 1, or 75 if a training was told to stop; the notebook up to there goes to ``scratch/``.
+        status 1; the notebook up to there goes to ``scratch/``.
     """
-    import papermill  # slow to import, and `code` needs none of it
+    import papermill  # slow to import
     from nbclient.exceptions import DeadKernelError
-    from traitlets.config import Config
 
-    # the kernel has no terminal of its own: tell it where a person may be watching
-    os.environ["ICELIB_TERMINAL"] = os.ttyname(2) if os.isatty(2) else ""
-    # nor does it start in the project's folder: let it import the code that is running, not what is installed
-    code_of_this = [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, code_of_this))
-    options = {"kernel_name": "python3", "progress_bar": False, "cwd": paths.NOTEBOOKS}
-    # the kernel is spoken to through sockets in a folder that other users of the machine cannot open
-    with tempfile.TemporaryDirectory(prefix="icelib-") as folder:
-        config = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+    # the kernel is spoken to through sockets in a folder that other users of the machine cannot open; the path of a
+    # socket may have about a hundred letters, whatever TMPDIR says
+    with tempfile.TemporaryDirectory(prefix="icelib-", dir="/tmp" if os.path.isdir("/tmp") else None) as folder:
         out = Path(folder) / f"{Path(report).stem}.failed.ipynb"
+        signal.signal(signal.SIGTERM, _interrupted)
         try:
-            with at_sigterm(_terminate_kernel):
-                papermill.execute_notebook(notebook, out, parameters, config=config, **options)
+            with _environment(folder), _relayed(folder):
+                papermill.execute_notebook(
+                    notebook, out, kernel_name="icelib", progress_bar=False, cwd=paths.NOTEBOOKS, config=_config(folder)
+                )
         except papermill.PapermillExecutionError as error:
-            _fail(out, f"{error.ename}: {error.evalue}", STOPPED if error.ename == StoppedError.__name__ else 1)
+            _fail(out, f"{error.ename}: {error.evalue}")
         except DeadKernelError:
             _fail(out, f"the kernel that executed {notebook} died: it was killed, or memory ran out")
         executed = nbformat.read(out, as_version=4)
@@ -73,6 +57,69 @@ def run(notebook, report, parameters):
         nbformat.write(scrub(executed), temporary)
 
 
+def _config(folder):
+    from traitlets.config import Config
+
+    return Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+
+
+def _interrupted(*_):
+    raise KeyboardInterrupt  # as Ctrl-C, at which papermill ends the kernel
+
+
+@contextlib.contextmanager
+def _environment(folder):
+    """Let the kernel run this interpreter and this code, with none of the user's settings of Jupyter or matplotlib."""
+    kernel = Path(folder) / "jupyter" / "kernels" / "icelib"
+    kernel.mkdir(parents=True)
+    command = f'["{sys.executable}", "-m", "ipykernel_launcher", "-f", "{{connection_file}}"]'
+    (kernel / "kernel.json").write_text(f'{{"argv": {command}, "display_name": "icelib", "language": "python"}}')
+    (Path(folder) / "matplotlibrc").touch()
+    (Path(folder) / "ipython").mkdir()
+    before = dict(os.environ)
+    path = os.pathsep.join(filter(None, [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    os.environ |= {
+        "PYTHONPATH": path,  # it does not start in the project's folder
+        "JUPYTER_PATH": str(kernel.parent.parent),
+        "IPYTHONDIR": f"{folder}/ipython",
+        "MATPLOTLIBRC": f"{folder}/matplotlibrc",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "ICELIB_REPORT": "1",  # pictures in place of sliders, and no try that takes minutes
+        "ICELIB_PROGRESS": f"{folder}/progress",
+        "ICELIB_TERMINAL": str(int(sys.stderr.isatty())),
+    }
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _relayed(folder):
+    """Show on standard error what a notebook's kernel, which has no terminal, writes of its progress to a pipe."""
+    pipe = f"{folder}/progress"
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDWR)  # held open, so that reading goes on after the kernel has closed its end
+
+    def relay():
+        with open(end, "rb", buffering=0) as stream:
+            while (piece := stream.read(65536)) != b"\0":
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stderr.buffer.write(piece.removesuffix(b"\0"))
+                    sys.stderr.flush()
+                if piece.endswith(b"\0"):
+                    break
+
+    thread = threading.Thread(target=relay, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.write(end, b"\0")
+        thread.join(5)
+
+
 def _left_out(cell):
     """Whether a cell was not executed, or ended the kernel: papermill takes ``sys.exit(0)`` for success."""
     if cell.cell_type != "code" or not cell.source.strip():
@@ -80,21 +127,12 @@ def _left_out(cell):
     return cell.execution_count is None or any(output.output_type == "error" for output in cell.outputs)
 
 
-def _fail(executed, reason, status=1):
+def _fail(executed, reason):
     """Tell why a notebook failed, keep what was executed of it, and end the process."""
-    kept = paths.ROOT / "scratch" / executed.name
+    kept = paths.SCRATCH / executed.name
     print(f"error: {reason}\n(see {paths.relative(kept)})", file=sys.stderr)
     write_bytes(kept, executed.read_bytes())
-    sys.exit(status)
-
-
-def _terminate_kernel():
-    """Pass SIGTERM on to the kernel, which runs in a session of its own and ends the training in order."""
-    import psutil
-
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.terminate()
+    sys.exit(1)
 
 
 def scrub(notebook):
@@ -111,8 +149,8 @@ def scrub(notebook):
     -------
     nbformat.NotebookNode
     """
-    notebook.metadata.pop("papermill", None)
-    notebook.metadata.pop("widgets", None)
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
         tags = cell.metadata.get("tags", [])
@@ -132,20 +170,15 @@ def _joined(outputs):
     return joined
 
 
-def main(arguments=None):
-    """Do what the command line asks for."""
-    parser = argparse.ArgumentParser(description="Export or execute a notebook.")
-    parser.add_argument("action", choices=["code", "run"])
-    parser.add_argument("notebook")
-    parser.add_argument("out")
-    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
-    options = parser.parse_args(arguments)
-    with readable_errors():
-        if options.action == "code":
-            code(options.notebook, options.out)
-        else:
-            run(options.notebook, options.out, dict(options.parameters))
-
-
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description="Execute a notebook into its report.")
+    parser.add_argument("notebook", help="its name, without folder and suffix")
+    with readable_errors():
+        name = parser.parse_args().notebook
+        source = paths.NOTEBOOKS / f"{name}.ipynb"
+        if not source.exists():
+            there = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
+            raise ValueError(f"{paths.relative(source)} is missing; expected one of {there}")
+        figures = paths.figures(runs.load().scale) / name.partition("_")[2].removesuffix("_analysis").removesuffix("_audit")
+        figures.mkdir(parents=True, exist_ok=True)  # an output of the pipeline, also if it stays empty
+        run(source, paths.reports(runs.load().scale) / f"{name}.ipynb")

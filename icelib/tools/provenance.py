@@ -1,161 +1,216 @@
-"""Where a cell of a table comes from: run, checkpoint, data, parameters, seed, versions, hardware, commits.
+"""Where a cell of a table comes from: run, parameters, weights, images, seed, versions, hardware and commit.
 
-``python -m icelib.provenance TABLE WORD…`` prints it for one cell of ``table1``, ``table2``,
-``table3``, ``table2_extended``, ``sweeps`` or ``beyond``, for example ``table2 ICE scratch CIFAR10 AUROC``;
-without words it checks every cell. What disagrees is printed as a contradiction, and the exit status
-is then 1. It works in a fresh clone, from the result files, dvc.lock and git's history.
+``python -m icelib.tools.provenance TABLE WORD …`` tells it of a cell of ``table1``, ``table2``, ``table3`` or
+``extended``, for example ``table2 ICE scratch CIFAR10 AUROC``; without words it checks every cell. The first line says
+whether files contradict each other; the exit status is then 1. Files that are not here (a clone has no weights, scores
+or images until `dvc pull` or `dvc repro`) are told, and contradict nothing.
 """
 
 import argparse
+import contextlib
+import functools
+import hashlib
+import json
+import re
+import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
-import yaml
 
-from icelib import cells, lockfile, lookup, paths, tables, trail, variant_trail
-from icelib.errors import readable_errors
-from icelib.methods import METHODS
-from icelib.tables import ABLATION, POSTHOC, ROWS, TRIPLE
-from icelib.tracing import MEND, Trace
+from icelib import metrics
+from icelib.config import runs
+from icelib.methods import METHODS, own_detector
+from icelib.report import tables
+from icelib.training import store
+from icelib.util import paths, tensors
+from icelib.util.errors import readable_errors
+from icelib.util.files import read_json
+
+# what tells the cells of a table apart, in the columns of its .csv, and what is meant where nothing is said
+KEYS = {
+    "table1": ("paper_known", "network", "protocol", "kind", "paper_outliers", "outliers", "method"),
+    "table2": ("paper_known", "row", "protocol", "outliers"),
+    "table3": ("row", "model", "outliers"),
+    "extended": ("row", "network", "outliers"),
+}
+USUAL = {"convention": "outlier_positive", "outliers": "far"}
 
 
-def behind(name, cell):
-    """Return which detector and which set of outliers a cell is of.
+def read(name):
+    """Read a table as 03 and 04 wrote it; raise ValueError if it is none of `KEYS` or is not there."""
+    runs.pick(KEYS, name, "table")
+    folder = paths.figures(runs.load().scale)
+    for path in folder.glob(f"*/{name}.csv"):
+        return pd.read_csv(path, keep_default_na=False, na_values={key: [""] for key in ("ours", "paper")})
+    raise ValueError(f"{paths.relative(folder)} holds no {name}.csv; `dvc repro` makes it")
 
-    Parameters
-    ----------
-    name : str
-        A key of `lookup.KEYS`.
-    cell : Series or namedtuple
-        A row of `lookup.read`.
 
-    Returns
-    -------
-    detector, outliers : str
-        Keys of a result file.
+def find(name, words):
+    """Return the cell (Series) that has all words of a text, in any order and as they stand in the table or near it.
+
+    Raises ValueError if none or several have, with what there is to choose from.
     """
-    own = {METHODS[method].title: method for method in tables.own_methods()}  # beside the paper's rows
-    if name == "table1":
-        return (TRIPLE | own)[cell.method], cell.outliers
-    if name == "table2":
-        return own.get(cell.row) or ROWS[cell.row][1], "mean"
-    if name == "table3":
-        return own.get(cell.row) or ABLATION[cell.row, cell.model], "mean"
-    titles = {title: detector for detector, title in POSTHOC.items()}
-    return titles.get(cell.row, cell.row), cell.outliers  # a score of a user's own is its own title
+    table, keys, left = read(name), [*KEYS[name], "metric", "convention"], _simple(words).split()
+    while left:  # a value may be several words
+        plain = table[keys].astype(str).map(_simple)
+        fits = [(plain == " ".join(left[:n])).any(axis=1) for n in range(len(left), 0, -1)]
+        count, here = next(((len(left) - i, x) for i, x in enumerate(fits) if x.any()), (0, None))
+        if not count:
+            raise ValueError(f"no cell has {left[0]!r} and the words before it; there are:\n{_choice(table[keys])}")
+        table, left = table[here], left[count:]
+    for key, value in USUAL.items():
+        if key in keys and (table[key] == value).any():
+            table = table[table[key] == value]
+    if len(table) > 1:
+        raise ValueError(f"several cells have these words; add one of each line:\n{_choice(table[keys])}")
+    return table.iloc[0]
 
 
-def trace_cell(name, words):
-    """Trace one cell.
-
-    Parameters
-    ----------
-    name : str
-        A key of `lookup.KEYS`, ``sweeps`` or ``beyond``.
-    words : list of str
-        See `lookup.find`.
-
-    Returns
-    -------
-    tracing.Trace
-
-    Raises
-    ------
-    ValueError
-        If no cell or more than one has these words, or a file is missing or unreadable.
-    """
-    trace = _trace()
-    if name == "sweeps":
-        cell = lookup.find(trail.sweep_cells(), lookup.SWEEPS, words)
-        trace.lines.append(f"{cell.sweep}, {cell.candidate}, {cell.metric}, {cell.scale} scale: {cell.ours} %")
-        trail.follow_sweep(trace, cell.scale, cell.sweep, cell.candidate)
-        return trace
-    if name == "beyond":
-        cell = variant_trail.find(words)
-        trace.lines.append("beyond: " + ", ".join(f"{key} {cell[key]}" for key in variant_trail.KEYS))
-        trace.tell("ours", f"{cell.ours} %, mean over seeds {cell.seeds}")
-        variant_trail.follow(trace, cell)
-        return trace
-    table, keys = lookup.read(name), (*lookup.KEYS[name], "metric", "convention")
-    cell = lookup.find(table, keys, words)
-    trace.lines.append(f"{name}: " + ", ".join(f"{key} {cell[key]}" for key in keys if cell[key] != ""))
-    if pd.notna(cell.get("paper")):
-        trace.tell("paper", f"{cell.paper} %, icelib/paper/{name}.csv")
-    if pd.isna(cell.ours):
-        trace.tell("ours", "not run: there is nothing to trace")
-        return trace
-    detector, outliers = behind(name, cell)
-    trace.tell("ours", f"{cell.ours} %, detector {detector}, outliers {outliers}")
-    trace.table(f"figures/{name}.csv", cell.scale)
-    _compare(trace, name, cell, [trail.follow_run(trace, cell.scale, run) for run in cell.runs.split()])
-    return trace
+def _simple(text):
+    """Reduce a text to what tells it from others: CIFAR-10 and cifar10, fine-tuned and finetune become the same."""
+    text = re.sub(r"(?<=[a-z])-|[^\w./\- ]|_", "", text.casefold().replace("⁻", "minus").replace("−", "-"))
+    text = text.replace("finetuned", "finetune").replace("from scratch", "scratch").replace(" / ", " ")
+    return " ".join(text.split())
 
 
-def check_table(name):
-    """Compare all cells of a table with their result files, and follow each run behind it.
-
-    `name` and errors are those of `trace_cell`.
-
-    Returns
-    -------
-    tracing.Trace
-    """
-    trace, results = _trace(), {}
-    if name == "sweeps":
-        found = trail.sweep_cells()
-        for scale, sweep in found[["scale", "sweep"]].drop_duplicates().itertuples(index=False):
-            trail.follow_sweep(trace, scale, sweep)
-        trace.lines = [f"sweeps: {len(found)} figures of {found.sweep.nunique()} sweeps"]
-        return trace
-    if name == "beyond":
-        found = variant_trail.cells()
-        for cell in found.itertuples():
-            variant_trail.follow(trace, cell)
-        trace.lines = [f"beyond: {len(found)} figures of {found.variant.nunique()} variants"]
-        return trace
-    table = lookup.read(name)
-    shown = table[table.ours.notna()]
-    for scale in shown.scale.unique():
-        trace.table(f"figures/{name}.csv", scale)
-    for cell in shown.itertuples():
-        for run in cell.runs.split():
-            if (cell.scale, run) not in results:
-                results[cell.scale, run] = trail.follow_run(trace, cell.scale, run)
-        _compare(trace, name, cell, [results[cell.scale, run] for run in cell.runs.split()])
-    trace.lines = [f"{name}: {len(shown)} cells with a value of ours, from {len(results)} runs"]
-    return trace
+def _choice(table):
+    return "\n".join(
+        f"  {key}: {', '.join(map(str, table[key].unique()))}" for key in table if table[key].nunique() > 1
+    )
 
 
-def _trace():
-    return Trace(lockfile.read(), yaml.safe_load(paths.PARAMS.read_text()))
+def _detector(name, cell):
+    """Key of a result file: the detector whose values stand in a cell."""
+    by_title = {METHODS[method].title: method for method in METHODS}
+    if name == "table2" and cell.row in tables.ROWS:
+        return tables.ROWS[cell.row][1]
+    if name == "table3" and (cell.row, cell.model) in tables.ABLATION:
+        return tables.ABLATION[cell.row, cell.model]
+    if name == "extended":
+        by_title |= {title: detector for detector, title in tables.POSTHOC.items()}
+        return by_title.get(cell.row) or own_detector(by_title[cell.network])
+    return by_title[cell.method if name == "table1" else cell.row]
 
 
-def _compare(trace, name, cell, results):
-    """Check a cell's value against the result files of its runs."""
-    if None in results:
-        return  # told already
-    detector, outliers = behind(name, cell)
+class Run:
+    """What the files of a run tell (``lines``), what contradicts (``wrong``), its result file and its scores, if here."""
+
+    def __init__(self, name):
+        scale = runs.load().scale
+        self.name, self.folder, self.lines, self.wrong = name, paths.results(scale), [f"run {name}"], []
+        self.metrics, history = (read_json(self.folder / kind / f"{name}.json") for kind in ("metrics", "history"))
+        made, origin = f"results/{scale}/metrics/{name}.json", self.metrics["origin"]
+        values = {key: x for key, x in self.metrics.items() if key != "sha256"}
+        found = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        self._check(found, self.metrics.get("sha256"), f"{made} was changed, its SHA-256")
+        for key in ("run", "digest", "environment"):
+            self._check(self.metrics[key], history[key], f"{made} and the run's history differ: {key}")
+        self.lines.append(f"digest: {history['digest']}")
+        run = next((run for run in runs.declared() if run.name == name), None)
+        self._check(run is not None, True, f"params.yaml declares {name}:")
+        with self._here():
+            self._check(
+                self.metrics["digest"], store.digest(run), f"{made} was made with other parameters or images: digest"
+            )
+        if run:
+            values = run.loss | run.head | run.shape.model_dump() | run.schedule.model_dump()
+            self.lines.append(f"parameters: {', '.join(f'{key} {x}' for key, x in values.items())}")
+        self.lines.append(f"seed: {name.rpartition('-')[2]}")
+        self.lines.append(f"weights: SHA-256 {origin['checkpoint']}")
+        with self._here():
+            weights = paths.checkpoints(scale) / name / "weights.safetensors"
+            self._check(
+                tensors.load(weights)[1]["sha256"], origin["checkpoint"], f"{made} is of other weights: SHA-256"
+            )
+        self.lines += [f"images, {part}: SHA-256 {digest}" for part, digest in history["images"].items()]
+        sources = read_json(self.folder / "tasks" / f"{self.metrics['task']}.json")["sources"]
+        self.lines.append(f"data sets: {', '.join(f'{key} ({x})' for key, x in sources.items())}")
+        self.lines += [f"trained on: {_words(history['environment'])}", f"scored on: {_words(origin['scoring'])}"]
+        self.lines.append(f"recorded: {_commit(made)}")
+        self.scores = None
+        with self._here():
+            self.scores, about = tensors.load(self.folder / "scores" / f"{name}.safetensors")
+            self._check(about["sha256"], origin["scores"], f"{made} is of other scores: SHA-256")
+
+    def _check(self, found, expected, what):
+        if found != expected:
+            self.wrong.append(f"{what} {found}, expected {expected}")
+
+    @contextlib.contextmanager
+    def _here(self):
+        try:
+            yield
+        except ValueError as error:
+            (self.lines if "is missing" in str(error) else self.wrong).append(f"not compared: {error}")
+
+    def shares(self, detector, outliers, metric, convention):
+        """The value in the result file, and the same computed from the scores; None without these."""
+        stored = tables.entry(self.metrics, detector, outliers, metric, convention)["value"]
+        if self.scores is None:
+            return stored, None
+        if metric == "accuracy":
+            again = (self.scores["labels"] == self.scores["predicted"]).double().mean()
+            return stored, round(float(again), 10)
+        task = runs.load().tasks[self.metrics["task"]]
+        sets = {"far": task.far, "near": task.near}.get(outliers, [outliers])
+        key = metric if metric == "auroc" else f"{metric}_{convention}"
+        known = self.scores[f"{detector}/known"]
+        again = [metrics.detection_metrics(known, self.scores[f"{detector}/{x}"])[key] for x in sets]
+        return stored, round(float(np.mean(again)), 10)
+
+
+RUN = functools.cache(Run)  # runs stand behind many cells
+
+
+def _words(environment):
+    libraries = ", ".join(f"{key} {x}" for key, x in environment["libraries"].items())
+    return "{device}, threads {threads}, {precision}, python {python}".format(**environment) + f", {libraries}"
+
+
+def _commit(path):
+    """Name the commit that last changed a file."""
+    command = ["git", "log", "-1", "--format=%h of %as, %s", "--", path]
     try:
-        entries = [cells.entry(result, detector, outliers, cell.metric, cell.convention) for result in results]
-    except KeyError as missing:
-        trace.check(False, f"the result files of {cell.runs} have no entry {missing}, which {name} shows")
-        return
-    value, where = cells.ours(entries)["ours"], f"{detector}, {outliers}, {cell.metric}, {cell.convention}"
-    other = f"{name} has {cell.ours} where the result files of {cell.runs} say {value} ({where}); {MEND}"
-    trace.check(value == cell.ours, other)
+        found = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "git cannot be asked here"
+    return f"commit {found}" if found else "in no commit"
+
+
+def trace(name, cell):
+    """Follow a cell to its runs: lines that tell, and lines that contradict."""
+    lines = [", ".join(f"{key} {cell[key]}" for key in (*KEYS[name], "metric", "convention") if cell[key] != "")]
+    if pd.isna(cell.ours):
+        return [*lines, "not run at this scale"], []
+    several, detector = [RUN(run) for run in cell.runs.split()], _detector(name, cell)
+    wrong = [line for run in several for line in run.wrong]
+    shares = [run.shares(detector, cell.outliers, cell.metric, cell.convention) for run in several]
+    for which, values in zip(("result file", "score file"), zip(*shares)):
+        if None in values:
+            lines.append(f"{which}: not here")
+            continue
+        value = round(100 * float(np.mean(values)), 4)
+        lines.append(f"{which}: {value} %, detector {detector}")
+        if value != cell.ours:
+            wrong.append(f"{name} has {cell.ours} where the {which} of {cell.runs} says {value}; run `dvc repro`")
+    return [f"{name}: {cell.ours} % ({lines[0]})", *lines[1:], *(line for run in several for line in run.lines)], wrong
 
 
 def main(arguments=None):
     """Print a trace; end the process with status 1 at a contradiction."""
     parser = argparse.ArgumentParser(description="Tell where a cell of a table comes from, or check a whole table.")
-    parser.add_argument("table", help=f"{', '.join(lookup.KEYS)}, sweeps or beyond")
-    parser.add_argument("words", nargs="*", help="what tells the cell apart, in any order, or COLUMN=VALUE")
+    parser.add_argument("table", choices=KEYS)
+    parser.add_argument("words", nargs="*", help="what tells the cell apart, in any order, in one argument or several")
     options = parser.parse_args(arguments)
-    words = [word.strip() for text in options.words for word in text.split(" / ")]
     with readable_errors():
-        trace = trace_cell(options.table, words) if words else check_table(options.table)
-    print(trace)
-    sys.exit(bool(trace.contradictions))
+        words = " ".join(options.words)
+        cells = [find(options.table, words)] if words else [cell for _, cell in read(options.table).iterrows()]
+        traces = [trace(options.table, cell) for cell in cells]
+    wrong = list(dict.fromkeys(line for _, found in traces for line in found))
+    print(*([f"CONTRADICTION: {line}" for line in wrong] or ["no contradiction"]), sep="\n")
+    print(*(traces[0][0] if words else [f"{options.table}: {len(cells)} cells compared with their files"]), sep="\n")
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

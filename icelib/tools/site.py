@@ -1,180 +1,229 @@
-"""The executed notebooks as a static site that is read without a network: ``python -m icelib.site``.
+"""The executed notebooks as web pages that need no network, no server and no script: ``python -m icelib.tools.site``.
 
-The site shows what is in ``reports/`` and executes nothing. It is made anew as a whole each time, and equal
-reports give equal bytes.
+The site shows what is in ``reports/`` and executes nothing. It is made anew as a whole each time, and equal reports
+give equal bytes.
 """
 
 import argparse
-import re
+import base64
+import contextlib
+import mimetypes
+import subprocess
+import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote, unquote, urlsplit
 
+import nbformat
+from bs4 import BeautifulSoup
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from markupsafe import Markup
+from math_core import LatexError, LatexToMathML
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
 
-from icelib import chapters, pages, paths
-from icelib.errors import readable_errors
-from icelib.files import read_json
-from icelib.links import Links, lexer
+from icelib.config import runs
+from icelib.util import paths
+from icelib.util.errors import readable_errors
+from icelib.util.files import read_json
 
-TITLE = "ICE companion"
-ABOUT = (
-    "A reproducible companion of *Towards In-Distribution Compatible Out-of-Distribution Detection* (B. Wu, J. Jiang "
-    "et al., AAAI 2023): its notebooks as the pipeline executed them, with the paper's numbers beside ours."
-)
-TABLES = [f"{name}.{suffix}" for name in ("table1", "table2", "table2_extended", "table3") for suffix in ("csv", "tex")]
-NEEDED = ["fig1.png", "fig1.txt", "table2.md", *TABLES]  # of figures/
-CHANGED = "not as dvc.lock records it: executed by hand, or changed since the pipeline made it"
+TEMPLATES = paths.PACKAGE / "templates"
+GENERATOR = "icelib.tools.site"  # by which a site of ours is known
+# What is shown of an output that comes in several forms. Widgets and scripts are not among them: without a
+# kernel they are dead, and they come with a picture or a text.
+SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain"]
 
 
-class Shown(NamedTuple):
-    """An executed notebook as HTML: its title, the paragraph below it, and all of it."""
+class Page(NamedTuple):
+    """A notebook of the site: its title, the paragraph below it, and its h2 headings as (id, text)."""
 
+    name: str
     title: str
-    claim: Markup
-    body: object
+    claim: Markup = Markup()
+    body: Markup = Markup()
+    sections: tuple = ()
+    missing: bool = False  # the claim tells why
 
 
 def build():
-    """Write the site to ``site/``, all or nothing.
+    """Write the site to ``site/``, all or nothing; a report that cannot be shown is named in its place.
 
-    Returns
-    -------
-    index : pathlib.Path
-        Its first page.
-    changed : list of pathlib.Path
-        What it was made from and dvc.lock does not have (`chapters.unrecorded`); the site says so too.
-
-    Raises
-    ------
-    ValueError
-        If something that the pipeline makes is missing, with what makes it; if a report is broken, or a
-        link in it leads nowhere; if ``site/`` is there and is no earlier site.
+    Returns notes (list of str): what is missing, and links that lead nowhere. Raises ValueError if there is no report
+    at all, or ``site/`` is there and is no earlier site.
     """
-    index = paths.SITE / "index.html"
-    if paths.SITE.exists() and not (index.is_file() and f'content="{pages.GENERATOR}"' in index.read_text()):
+    scale, index = runs.load().scale, paths.SITE / "index.html"
+    if paths.SITE.exists() and not (index.is_file() and f'content="{GENERATOR}"' in index.read_text()):
         raise ValueError(f"{paths.relative(paths.SITE)} exists and is no site that we made; move it away")
-    contents, changed = _contents()
+    files, notes = {}, []
+    listed = [_page(path.stem, paths.reports(scale), files, notes) for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))]
+    missing = [page.claim for page in listed if page.missing]
+    if len(missing) == len(listed):
+        where = paths.relative(paths.reports(scale))
+        raise ValueError(f"there is no executed notebook in {where}; `make results` (or `dvc repro`) makes them")
+    files["style.css"] = _style().encode()
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    template = environment.get_template("page.html.j2")
+    order, origin = [Page("index", f"ICE companion, {scale} scale"), *listed, None], _origin(scale)
+    for number, page in enumerate(order[:-1]):
+        content = {"page": page, "before": order[number - 1] if number else None, "after": order[number + 1]}
+        html = template.render(generator=GENERATOR, listed=listed, origin=origin, **content)
+        files[f"{page.name}.html"] = html.encode()
     with tempfile.TemporaryDirectory(dir=paths.SITE.parent, prefix=".writing-") as folder:
         new = Path(folder) / "new"
-        for place, content in contents.items():
+        for place, content in files.items():
             (new / place).parent.mkdir(parents=True, exist_ok=True)
             (new / place).write_bytes(content)
         if paths.SITE.exists():
             paths.SITE.rename(Path(folder) / "old")
         new.rename(paths.SITE)
-    return index, changed
+    return [*missing, *notes]
 
 
-def _contents():
-    """Return the content of every file of the site, by its place, and what dvc.lock does not have."""
-    listed, others = chapters.declared(), [paths.FIGURES / name for name in NEEDED]
-    chapters.check_complete(listed, others)
-    changed = chapters.unrecorded(listed, others)
-    links = Links({(chapter.notebook, chapter.scale): chapter.place for chapter in listed})
-    shown = {
-        execution.place: _show(execution, chapter, links, execution.report in changed)
-        for chapter in listed
-        for execution in chapter.executions
-    }
-    titles = {chapter.place: _title(chapter, shown) for chapter in listed}
-    written = {"index.html": _index(listed, titles, shown, links, changed)}
-    for chapter in listed:
-        written |= _chapter(chapter, titles, shown)
-    links.check()
-    written |= {place: pages.source(place, path) for place, path in links.files.items() if lexer(path)}
-    files = {place: text.encode() for place, text in (written | {"style.css": pages.style()}).items()}
-    return files | {place: path.read_bytes() for place, path in links.files.items() if not lexer(path)}, changed
-
-
-def _show(execution, chapter, links, changed):
-    notebook = chapters.executed(execution, chapter)
+def _page(name, reports, files, notes):
+    """Convert one report; add the pictures and copies that it needs to `files` (dict of place to bytes)."""
+    where, own = paths.relative(reports / f"{name}.ipynb"), {}
     try:
-        body = pages.cells(notebook)
-        if body.h1 is None or body.p is None:
-            raise ValueError("expected a title (#) and a paragraph in its first cell")
-        title, claim = pages.text(body.h1), Markup(body.p.decode_contents())
-        if changed:
-            body.h1.insert_after(pages.soup(pages.markdown(f"**This notebook is {CHANGED}.**")))
-        links.connect(body, execution.place, execution.run.scale if execution.run else chapter.scale)
-    except ValueError as error:
-        raise ValueError(f"{paths.relative(execution.report)}: {error}") from None
-    return Shown(title, claim, body)
+        notebook = nbformat.read(reports / f"{name}.ipynb", as_version=4)
+        if not any(cell.get("outputs") for cell in notebook.cells):
+            raise ValueError("no cell has an output")
+        tree = BeautifulSoup(_exporter().from_notebook_node(notebook)[0], features="html.parser")
+        _fold(tree)
+        _figures(tree, name, own)
+        dead = _connect(tree, own)
+    except FileNotFoundError:
+        return Page(name, name, f"{where} is missing; `make results` makes it", missing=True)
+    except Exception as error:  # JSON's, the schema's, nbformat's own have no common class
+        told = f"{where} cannot be shown ({error}); remove it and run `make results`"
+        return Page(name, name, told, missing=True)
+    files |= own
+    notes += [f"{where}: the link to {address!r} leads to no file of the project" for address in dead]
+    claim = Markup(tree.p.decode_contents()) if tree.p else Markup()
+    sections = tuple((heading["id"], _text(heading)) for heading in tree.select(".jp-MarkdownCell h2[id]"))
+    return Page(name, _text(tree.h1) if tree.h1 else name, claim, Markup(tree), sections)
 
 
-def _title(chapter, shown):
-    return shown[chapter.executions[0].place].title + (f" ({chapter.scale} scale)" if chapter.scale else "")
+def _fold(tree):
+    """Fold code, leave scripts out, and give tables, which may be wide, a box that scrolls."""
+    [script.decompose() for script in tree.find_all("script")]
+    for cell in tree.select(".jp-CodeCell > .jp-Cell-inputWrapper"):
+        folded = tree.new_tag("details", attrs={"class": "code"})
+        summary = tree.new_tag("summary", string=f"Code, {len(cell.pre.get_text().strip().splitlines())} lines")
+        folded.extend([summary, cell.find(class_="highlight")])
+        cell.replace_with(folded)
+    for table in tree.find_all("table"):
+        table.wrap(tree.new_tag("div", attrs={"class": "wide"}))
 
 
-def _chapter(chapter, titles, shown):
-    """Return the pages of a chapter, by their places."""
-    place, title, around = chapter.place, titles[chapter.place], _around(chapter.place, titles)
-    if chapter.executions[0].place == place:
-        return {place: pages.page(place, title, shown[place].body, **around)}
-    rows = [(execution, read_json(paths.history(execution.run))["epochs"]) for execution in chapter.executions]
-    table = pages.soup(pages.render("runs", place, title=title, rows=rows))
-    names = {execution.place: f"{execution.run.name} ({execution.run.scale} scale)" for execution in chapter.executions}
-    return {place: pages.page(place, title, table, **around)} | {
-        each: pages.page(each, name, shown[each].body, up=(place, title), **_around(each, names))
-        for each, name in names.items()
-    }
+def _figures(tree, name, files):
+    """Make embedded pictures files of their own, which open at full size."""
+    for number, picture in enumerate(tree.select('img[src^="data:"]'), 1):
+        head, _, content = picture["src"].removeprefix("data:").partition(",")
+        place = f"figures/{name}-{number}{mimetypes.guess_extension(head.split(';')[0]) or ''}"
+        files[place] = base64.b64decode(content)
+        picture["src"] = quote(place)
+        if picture.get("alt", "No description").startswith("No description"):  # as nbconvert has it
+            picture["alt"] = "Figure drawn by the code above"
+        picture.wrap(tree.new_tag("a", href=quote(place), attrs={"class": "figure"}))
 
 
-def _around(place, titles):
-    """Return place and title of the pages before and after one."""
-    places = list(titles)
-    number = places.index(place)
-    found = {"before": places[number - 1] if number else None, "after": (places[number + 1 :] or [None])[0]}
-    return {name: (other, titles[other]) for name, other in found.items() if other}
+def _connect(tree, files):
+    """Turn a notebook's links into its page's, with copies of files; return those that lead nowhere, now text."""
+    dead = []
+    for tag in tree.select("a[href]:not(.figure), :not(.figure) > img[src]"):
+        address = tag.get("href") or tag["src"]
+        parts = urlsplit(address)
+        elsewhere = bool(parts.scheme or parts.netloc)
+        if tag.name == "a" and (elsewhere or not parts.path):
+            continue
+        path = (paths.NOTEBOOKS / unquote(parts.path)).resolve()
+        if elsewhere or not (path.is_file() and path.is_relative_to(paths.ROOT)):
+            dead.append(address)
+            tag.replace_with(tag.get_text() or tag.get("alt", ""))
+        elif tag.name == "a" and path.parent == paths.NOTEBOOKS:
+            tag["href"] = f"{quote(path.stem)}.html" + (f"#{parts.fragment}" if parts.fragment else "")
+        else:
+            place = f"files/{path.relative_to(paths.ROOT).as_posix()}"
+            files[place] = path.read_bytes()
+            if tag.name == "img":
+                tag["src"] = quote(place)
+                tag = tag.wrap(tree.new_tag("a", attrs={"class": "figure"}))
+            tag["href"] = quote(place)
+    return dead
 
 
-def _index(listed, titles, shown, links, changed):
-    """Return the first page: the results in short, and the chapters."""
-    caption = (paths.FIGURES / "fig1.txt").read_text().split("\n\n")[0]
-    files = ", ".join(f"[{name}](../figures/{name})" for name in TABLES)
-    names = ", ".join(f"`{paths.relative(path)}`" for path in changed[:8]) + ", …" * (len(changed) > 8)
-    told = [f"**Shown here, but {CHANGED}:** {names}"] if changed else []
-    pieces = [
-        ABOUT,
-        *told,
-        f"![{caption}](../figures/fig1.png)",
-        f"*{caption}*",
-        "## Results",
-        _results(),
-    ]
-    pieces += [f"The tables whole are in `03_benchmark` and `04_ablations`; as files: {files}."]
-    results = pages.soup(pages.markdown("\n\n".join(pieces)))
-    links.connect(results, "index.html")
-    entries = []
-    for chapter in listed:
-        claim = pages.soup(shown[chapter.executions[0].place].claim)
-        links.connect(claim, "index.html", chapter.scale)
-        entries.append((chapter.notebook, chapter.place, titles[chapter.place], Markup(claim)))
-    contents = pages.render("index", "index.html", title=TITLE, results=Markup(results), entries=entries)
-    return pages.page("index.html", TITLE, pages.soup(contents), after=entries[0][1:3])
+def _origin(scale):
+    """Tell on what the networks were trained, by their histories, and the commit that recorded the reports."""
+    histories = [read_json(path) for path in sorted((paths.results(scale) / "history").glob("*.json"))]
+    machines = {(x["environment"]["device"], x["environment"]["torch"]) for x in histories if "environment" in x}
+    told = [f"networks trained on {device} with PyTorch {torch}" for device, torch in sorted(machines)]
+    command = ["git", "log", "-1", "--format=commit %h of %as", "--", paths.reports(scale)]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):  # no git, or no repository
+        answer = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        told += [f"reports recorded in {answer}"] if answer else []
+    return "; ".join(told)
 
 
-def _results():
-    """Return the sections "In short" of Table 2, for each scale, with what stands above the table."""
-    text = (paths.FIGURES / "table2.md").read_text()
-    pieces = []
-    for scale in re.split(r"^## ", text, flags=re.M)[1:]:
-        about, *sections = re.split(r"^### ", scale, flags=re.M)
-        title, told = about.split("\n", 1)
-        pieces += [f"### {title}", *(f"#### {section}" for section in sections if section.startswith("In short")), told]
-    return "\n\n".join(pieces)
+def _text(heading):
+    return heading.get_text().removesuffix("¶")  # the mark that links to it
+
+
+def _style():
+    """Return the style sheet, with the font of formulas in it: few machines have one that can stretch a brace."""
+    font = base64.b64encode((TEMPLATES / "font" / "STIXTwoMath.woff2").read_bytes()).decode()
+    face = f'@font-face {{ font-family: "STIX Two Math"; src: url("data:font/woff2;base64,{font}"); }}'
+    return "\n".join([(TEMPLATES / "style.css").read_text(), HtmlFormatter().get_style_defs(".highlight"), face, ""])
+
+
+def mathml(formula, display):
+    """Convert a formula from LaTeX, without dollar signs, to MathML; raise ValueError if it cannot be drawn."""
+    try:
+        converter = LatexToMathML(fancy_error=False, macros={"widetilde": r"\tilde{#1}"})  # which it lacks
+        return converter.convert_with_local_state(formula, displaystyle=display)
+    except LatexError as error:
+        raise ValueError(f"the formula ${formula.strip()}$ cannot be converted: {error}") from None
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown as nbconvert has it, with formulas as MathML, which browsers draw themselves."""
+
+    def inline_math(self, body):
+        return mathml(body, display=False)
+
+    def block_math(self, body):
+        # a span, since it stands in a paragraph; it scrolls where the window is narrow
+        return f'<span class="equation">{mathml(body, display=True)}</span>'
+
+    def latex_environment(self, name, body):
+        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+
+
+class _Exporter(HTMLExporter):
+    @pass_context
+    def markdown2html(self, context, source):
+        return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
+
+
+@cache
+def _exporter():
+    return _Exporter(
+        config=Config({"NbConvertBase": {"display_data_priority": SHOWN}}),
+        template_file=str(TEMPLATES / "cells.html.j2"),
+        exclude_output_prompt=True,
+    )
 
 
 def main():
-    """Make the site, and say where it is."""
+    """Make the site, and say where it is and what is missing."""
     argparse.ArgumentParser(description="Make the static site in site/ from the executed notebooks.").parse_args()
     with readable_errors():
-        index, changed = build()
-        files = [path for path in paths.SITE.rglob("*") if path.is_file()]
-    for path in changed:
-        print(f"{paths.relative(path)} is {CHANGED}")
-    size = sum(path.stat().st_size for path in files) / 1e6
-    print(f"{paths.relative(index)}: {len(files)} files, {size:.1f} MB; open it in a browser")
+        notes = build()
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{paths.relative(paths.SITE)}/index.html is made; open it in a browser")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,197 @@
-"""Trained networks, and their states on the way, from the files that training writes."""
+"""Finished trainings, each under the digest of all that determines its weights.
+
+An entry is the folder ``runs/DIGEST`` of `paths.STORE`:
+
+==========================  =================================================================
+``run.json``                the run, what it was trained on and with, SHA-256 of the other files
+``history.json``            one entry for each epoch; of a run that diverged the message instead
+``weights.safetensors``     the trained network
+``epochs/0000.safetensors`` its state at the start and after ``run.schedule.kept_epochs``
+==========================  =================================================================
+
+A digest has nothing of the hardware or of a folder, so entries can be copied from one machine's store into
+another's. An entry is moved to its place whole, and verified whenever it is taken. ``checkpoints/SCALE/RUN`` of the
+pipeline are copies of entries, from which a store that was lost is filled again.
+"""
+
+import functools
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 
 import torch
 
-from icelib import models, paths, tensors
+from icelib import models
+from icelib.config import runs
 from icelib.methods import METHODS
+from icelib.util import machine, paths, tensors
+from icelib.util.files import read_json, write_json
+
+# beside the method's own files: what computes weights and histories
+CODE = ("heads.py", "losses.py", "metrics.py", "models.py", "scores.py", "training/batches.py", "training/engine.py")
+
+
+def digest(run):
+    """Return what a run's weights and history follow from, as a hash.
+
+    Configuration with the number type that this hardware resolves ``auto`` to, images to train and validate on, the
+    digest of the parent, and the bytes of the code that trains; not the names of task and protocol, nor test images.
+
+    Parameters
+    ----------
+    run : runs.Run
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+
+    Raises
+    ------
+    ValueError
+        If the task's files are missing or damaged.
+    """
+    images = [
+        tensors.read_about(paths.tasks(run.scale) / run.task / f"{part}.safetensors")["sha256"]
+        for part in ("train", "validation")
+    ]
+    content = run.model_dump(exclude={"scale", "task", "protocol", "parent"})
+    content["schedule"]["precision"] = str(machine.choose_precision(run.schedule.precision, machine.device()))
+    content |= {"images": images, "parent": digest(run.parent) if run.parent else None, "code": _code(run.method)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _code(method):
+    files = [*(paths.PACKAGE / name for name in CODE), *METHODS[method].files]
+    return [hashlib.sha256(content).hexdigest() for content in map(_bytes, files)]
+
+
+@functools.cache  # as this process has loaded it, whatever the file says later
+def _bytes(path):
+    return path.read_bytes()
+
+
+def place(found):
+    """Return where an entry of a digest lies, or is to lie."""
+    return paths.STORE / "runs" / found
+
+
+def unfinished(found):
+    """Return the folder of a training of a digest that has not ended: its state and snapshots; its lock lies beside it."""
+    return paths.STORE / "unfinished" / found
+
+
+def take(run):
+    """Return a run's entry, verified; None if there is none.
+
+    One that is damaged is moved to ``damaged/`` beside the others, told on standard error, and counts as missing.
+    """
+    found = digest(run)
+    folder = place(found)
+    if not folder.exists():
+        return None
+    try:
+        verify(folder, found)
+    except (ValueError, OSError) as error:
+        aside = Path(tempfile.mkdtemp(dir=_made(paths.STORE / "damaged"))) / found
+        shutil.move(folder, aside)
+        print(f"{error}\nIt was moved to {paths.relative(aside)}; run {run.name} is trained anew.", file=sys.stderr)
+        return None
+    return folder
+
+
+def verify(folder, found):
+    """Check that a folder is the entry of a digest with every file as it was written.
+
+    Raises
+    ------
+    ValueError
+        Names the file, what was found and what was expected.
+    """
+    about = read_json(folder / "run.json")
+    if about.get("digest") != found:
+        raise ValueError(f"{paths.relative(folder)} holds run {about.get('digest')}, expected {found}")
+    text = json.dumps({key: value for key, value in about.items() if key != "sha256"}, sort_keys=True)
+    files = {"run.json": (hashlib.sha256(text.encode()).hexdigest(), about.get("sha256"))}
+    for name, expected in about["files"].items():
+        path = folder / name
+        files[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing", expected
+    for name, (here, expected) in files.items():
+        if here != expected:
+            raise ValueError(f"{paths.relative(folder / name)} is damaged: SHA-256 {here}, expected {expected}")
+
+
+def put(found, run, origin):
+    """Make the folder of a finished training the entry of its digest.
+
+    Parameters
+    ----------
+    found : str
+        Digest; its `unfinished` folder holds what the entry is to hold.
+    run : runs.Run
+    origin : dict
+        Environment, versions, images and parent.
+    """
+    folder = unfinished(found)
+    candidates = [folder / "history.json", folder / "weights.safetensors", *folder.glob("epochs/[0-9]*.safetensors")]
+    names = sorted(str(path.relative_to(folder)) for path in candidates if path.exists())
+    about = {"digest": found, "run": run.model_dump(), **origin}
+    about["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    about["sha256"] = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    with tempfile.TemporaryDirectory(dir=_made(paths.STORE / "runs"), prefix=".writing-") as temporary:
+        entry = Path(temporary) / found
+        for name in names:
+            _made((entry / name).parent)
+            shutil.copyfile(folder / name, entry / name)
+        write_json(entry / "run.json", about)
+        if place(found).exists():
+            shutil.rmtree(place(found))  # damaged, or it would have been taken
+        entry.rename(place(found))
+
+
+def copy(run):
+    """Copy a run's entry to ``checkpoints/SCALE/RUN``, unless it lies there."""
+    source, target = place(digest(run)), paths.checkpoints(run.scale) / run.name
+    if _is_copy(target, source.name):
+        return
+    with tempfile.TemporaryDirectory(dir=_made(target.parent), prefix=".writing-") as temporary:
+        entry = Path(temporary) / run.name
+        shutil.copytree(source, entry)
+        if target.exists():
+            shutil.rmtree(target)
+        entry.rename(target)
+
+
+def refill():
+    """Take the copies in ``checkpoints/`` that the store lacks back into it; a damaged one is left out."""
+    for path in paths.checkpoints(runs.load().scale).glob("*/run.json"):
+        try:
+            found = read_json(path).get("digest")
+            if isinstance(found, str) and not place(found).exists():
+                verify(path.parent, found)
+                with tempfile.TemporaryDirectory(dir=_made(paths.STORE / "runs"), prefix=".writing-") as temporary:
+                    shutil.copytree(path.parent, Path(temporary) / found)
+                    (Path(temporary) / found).rename(place(found))
+        except (ValueError, OSError) as error:
+            print(f"{error}; it is left out", file=sys.stderr)
+
+
+def folder(run):
+    """Return the folder that holds a run's networks: its copy in ``checkpoints/``, else its place in the store."""
+    found = digest(run)
+    copied = paths.checkpoints(run.scale) / run.name
+    return copied if _is_copy(copied, found) else place(found)
+
+
+def _is_copy(path, found):
+    try:
+        verify(path, found)
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def load(run, device="cpu", epoch=None):
@@ -11,7 +199,7 @@ def load(run, device="cpu", epoch=None):
 
     Parameters
     ----------
-    run : params.Run
+    run : runs.Run
     device : torch.device or str
     epoch : int, optional
         One of ``run.schedule.kept_epochs``; 0 is the start. By default the trained network.
@@ -21,26 +209,41 @@ def load(run, device="cpu", epoch=None):
     model : Classifier
         In evaluation mode.
     about : dict
-        ``run``, ``classes``, ``environment``, ``data``, ``parent`` and ``code`` of the training, and
-        ``sha256`` of the weights.
+        ``classes``, ``environment``, ``images`` and ``parent`` of the training, ``digest``, and ``sha256`` of the weights.
 
     Raises
     ------
     ValueError
-        If the checkpoint is missing or damaged, or was made with other parameters.
+        If the run is not trained with these parameters, or its weights are damaged.
     """
-    path = paths.checkpoint(run) if epoch is None else paths.snapshots(run) / snapshot_name(epoch)
-    weights, about = tensors.load(path, device)
-    if about["run"] != run.model_dump():
+    path = folder(run) / ("weights.safetensors" if epoch is None else snapshot_name(epoch))
+    if not path.exists():
         raise ValueError(
-            f"{paths.relative(path)} was trained with other parameters than params.yaml has; run `dvc repro`"
+            f"run {run.name} is not trained with these parameters: {paths.relative(path)} is missing; run `dvc repro`"
         )
+    weights, about = tensors.load(path, device)
     head = METHODS[run.method].head
     model = models.build(run.network, run.shape.model_dump(), head, len(about["classes"]), run.head)
     model.load_state_dict(weights)
-    return model.to(device, memory_format=torch.channels_last).eval(), about
+    return model.to(device, memory_format=torch.channels_last).eval(), about | {"digest": digest(run)}
+
+
+def history(run):
+    """Return what ``history.json`` of a run holds: ``digest``, the origin, and ``epochs`` or ``diverged``.
+
+    Raises
+    ------
+    ValueError
+        If the run is not trained with these parameters, or the file is damaged.
+    """
+    return read_json(folder(run) / "history.json")
 
 
 def snapshot_name(epoch):
     """Name of the file that holds a network's state after an epoch."""
-    return f"{epoch:04}.safetensors"
+    return f"epochs/{epoch:04}.safetensors"
+
+
+def _made(path):
+    path.mkdir(parents=True, exist_ok=True)
+    return path

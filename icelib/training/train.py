@@ -1,42 +1,42 @@
-"""Training of one run, from the configuration to a checkpoint and a history."""
+"""Training: of one run into the store, and of many side by side.
 
-import contextlib
-import hashlib
+``python -m icelib.training.train [--jobs N] [--minutes M] [RUN …]`` trains the named runs of params.yaml, or all, into
+the store (`icelib.training.store`), with nothing of DVC, papermill or a network. With ``--minutes`` no epoch is
+begun after that time; the same command goes on from the last finished ones.
+"""
+
+import argparse
 import shutil
 import sys
 import time
 
-import numpy as np
-from filelock import FileLock, Timeout
+import torch
+from filelock import FileLock
 
-from icelib import batches, checkpoints, distributed, hardware, metrics, params, paths, tasks, tensors
-from icelib.engine import Engine
-from icelib.errors import BusyError, at_sigterm
-from icelib.files import write_json
+from icelib.config import runs
+from icelib.data import tasks
 from icelib.methods import METHODS
-from icelib.team import ALONE
+from icelib.training import store
+from icelib.training.engine import Engine, validate
+from icelib.training.parallel import current, parallel
+from icelib.util import machine, paths, tensors
+from icelib.util.errors import DivergedError, StoppedError, readable_errors
+from icelib.util.files import read_json, write_json
 
-LOCK_PATIENCE = 20  # seconds: a killed process may leave its notebook kernel alive for a moment
-QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
+def train(run, watch=lambda epochs: None, deadline=None):
+    """Train one run to its end in this process, and first its parent, or take them from the store.
 
-def train(run, keep=True, watch=lambda history: None):
-    """Train one run to its end, going on from its last finished epoch if it was interrupted.
-
-    The final weights and those after ``run.schedule.kept_epochs`` go to ``checkpoints/``, the
-    history to ``results/history/``, both below `paths.home`. On a CPU the weights are the same, bit
-    for bit, whether or not the run was interrupted. If params.yaml has several ``devices``, as many processes
-    train and this one waits; an `own_runs.OwnRun` is trained here alone, where a notebook's functions live.
+    It waits where another process trains the same run, and goes on from its last finished epoch if it was interrupted. On a CPU the weights are the same, bit
+    for bit, whether or not it was, on any number of cores and beside any other work.
 
     Parameters
     ----------
-    run : params.Run
-    keep : bool
-        Write checkpoints and history. A trial of other parameters than params.yaml has is not
-        kept, since the files of the declared run have the same names; its history stays in
-        ``.resume/``, so that the same trial takes no time again.
+    run : runs.Run
     watch : callable
-        Called with the history after each epoch, if the run is trained in this process.
+        Called with the epochs so far after each of them, and with all of a run that was in the store.
+    deadline : float, optional
+        Of `time.time`; no epoch is begun after it.
 
     Returns
     -------
@@ -48,162 +48,94 @@ def train(run, keep=True, watch=lambda history: None):
     Raises
     ------
     DivergedError
-        At a loss that is not finite; names epoch, step and terms.
+        At a loss that is not finite; names epoch, step and terms. The store keeps that it diverged.
     StoppedError
-        After the step at hand, if the process gets SIGTERM; at most one epoch is lost.
+        At the deadline.
     ValueError
-        If data or weights to start from are missing or damaged, params.yaml or the network's depth is wrong,
-        ``devices`` are not as when the run was begun or fit no batches or GPUs, or a score is not finite.
-    BusyError
-        If another process is at work on the same run.
-    OSError, RuntimeError
-        If a file cannot be written; if one of several processes fails otherwise.
+        If data or weights to start from are missing or damaged, or a score is not finite.
+    OSError
+        If a file cannot be written.
     """
-    devices = 1 if run.own else params.load().devices
-    return lead(run, keep, ALONE, watch) if devices == 1 else distributed.launch(run, keep, devices)
+    if run.parent:
+        train(run.parent, deadline=deadline)
+    found = store.digest(run)
+    entry = store.take(run)
+    if entry is None:
+        folder = store.unfinished(found)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            entry = store.take(run) or _train(run, found, watch, deadline)  # another process may have put it there
+    history = read_json(entry / "history.json")
+    if "diverged" in history:
+        raise DivergedError(history["diverged"])
+    watch(history["epochs"])
+    return history["epochs"]
 
 
-def lead(run, keep, team, watch=lambda history: None):
-    """Train a run as the process that holds its lock, validates and writes; return and raise as `train` does."""
-    with _alone(run):
-        validation, held_out = tasks.load(run.scale, run.known, "validation")
-        engine, task, parent = _engine(run, team)
-        validation = {name: tensor.to(engine.device) for name, tensor in validation.items()}
-        environment = {
-            **hardware.describe(engine.device, engine.precision),
-            "acceleration": engine.acceleration,
-            "devices": team.size,
-        }
-        origin = {
-            "environment": environment,
-            "data": {"train": task["sha256"], "validation": held_out["sha256"]},
-            "parent": parent,
-            "code": code_digest(),
-        }
-        about = {"run": run.model_dump(), "classes": task["classes"], **origin}
-        history = _resume(engine, run, origin, keep)
-        team.told(len(history))
-        if keep and not history:
-            _snapshot(engine, run, 0, about)
-        with at_sigterm(engine.stop):
-            while len(history) < run.schedule.epochs:
-                started = time.perf_counter()
-                terms = engine.epoch(len(history))
-                seconds = time.perf_counter() - started
-                history.append(
-                    {
-                        "epoch": len(history) + 1,
-                        "learning_rate": engine.optimizer.param_groups[0]["lr"],
-                        "loss": terms,
-                        **validate(engine.model, run, validation, engine.precision),
-                        "seconds": seconds,
-                        "images_per_second": engine.images_per_epoch / seconds,
-                    }
-                )
-                if keep and len(history) in run.schedule.kept_epochs:
-                    _snapshot(engine, run, len(history), about)
-                tensors.save(_state(run), engine.state(), {"history": history, "origin": origin})
-                watch(history)
-        if keep:
-            tensors.save(paths.checkpoint(run), engine.model.state_dict(), about)
-            write_json(paths.history(run), {"run": run.name, **origin, "epochs": history})
-            if paths.snapshots(run).exists():
-                shutil.rmtree(paths.snapshots(run))  # a move into a folder that is left would nest them
-            for left in _waiting(run).glob(".writing-*"):
-                left.unlink()  # by a process that was killed
-            # last, so that a run whose history cannot be written finds its snapshots again
-            shutil.move(_waiting(run), paths.snapshots(run))
-            _state(run).unlink()
-        else:
-            tensors.save(_state(run), {}, {"history": history, "origin": origin})
-    return history
-
-
-def follow(run, team):
-    """Take the same steps as the process that leads, and write nothing; raise as `train` does."""
-    engine, _, _ = _engine(run, team)
-    done = team.told(None)
-    if 0 < done < run.schedule.epochs:
-        engine.load_state(tensors.load(_state(run))[0])
-    with at_sigterm(engine.stop):
-        for number in range(done, run.schedule.epochs):
-            engine.epoch(number)
-
-
-def validate(model, run, data, precision):
-    """Measure accuracy and detection on validation images.
-
-    Parameters
-    ----------
-    model : Classifier
-    run : params.Run
-    data : dict of str to Tensor
-        The validation part of a task.
-    precision : torch.dtype
-
-    Returns
-    -------
-    dict
-        ``accuracy``; ``validation``: for each kind of outlier the `metrics.NAMES`; ``score_quantiles``: for these
-        and known images the `QUANTILES` of the method's score (for ICE, exp of them is the confidence).
-
-    Raises
-    ------
-    ValueError
-        If a score is not finite.
-    """
-    score = METHODS[run.method].score
-    logits = {name: batches.predict(model, images, precision) for name, images in data.items() if name != "labels"}
-    values = {name: score(x).cpu().numpy() for name, x in logits.items()}
-    predicted = logits["known"].argmax(1).cpu()
-    return {
-        "accuracy": metrics.accuracy_score(data["labels"].cpu(), predicted),
-        "validation": {
-            name: metrics.detection_metrics(values["known"], x) for name, x in values.items() if name != "known"
-        },
-        "score_quantiles": {name: np.quantile(x, QUANTILES).tolist() for name, x in values.items()},
+def _train(run, found, watch, deadline):
+    progress = current(run.name)
+    torch.set_num_threads(run.threads)
+    folder, device = store.unfinished(found), machine.device()
+    data, task = tasks.load(run.task, "train")
+    validation, held_out = tasks.load(run.task, "validation")
+    parent, grown = store.load(run.parent, device) if run.parent else (None, {"sha256": None})
+    engine = Engine(run, data, len(task["classes"]), device, parent)
+    validation = {name: tensor.to(device) for name, tensor in validation.items()}
+    origin = {
+        "environment": machine.describe(device, engine.precision) | {"libraries": machine.versions()},
+        "images": {"train": task["sha256"], "validation": held_out["sha256"]},
+        "parent": grown["sha256"],
     }
+    about = {"classes": task["classes"], "digest": found, **origin}
+    epochs = _resume(engine, folder)
+    if not epochs:
+        tensors.save(folder / store.snapshot_name(0), engine.model.state_dict(), about)
+    ended = {}
+    while len(epochs) < run.schedule.epochs and not ended:
+        if deadline is not None and time.time() > deadline:
+            raise StoppedError(
+                f"run {run.name}: {len(epochs)} of {run.schedule.epochs} epochs are done; the same command goes on"
+            )
+        started = time.perf_counter()
+        try:
+            terms = engine.epoch(len(epochs), _watched(progress, engine, len(epochs)))
+        except DivergedError as error:
+            ended = {"diverged": str(error)}
+            break
+        seconds = time.perf_counter() - started
+        epochs.append(
+            {
+                "epoch": len(epochs) + 1,
+                "learning_rate": engine.optimizer.param_groups[0]["lr"],
+                "loss": terms,
+                **validate(engine.model, METHODS[run.method].score, validation, engine.precision),
+                "seconds": seconds,
+                "images_per_second": engine.images_per_epoch / seconds,
+            }
+        )
+        if len(epochs) in run.schedule.kept_epochs:
+            tensors.save(folder / store.snapshot_name(len(epochs)), engine.model.state_dict(), about)
+        tensors.save(folder / "state.safetensors", engine.state(), {"epochs": epochs})
+        watch(epochs)
+    if not ended:
+        tensors.save(folder / "weights.safetensors", engine.model.state_dict(), about)
+    write_json(folder / "history.json", {"digest": found, **origin, "epochs": epochs} | ended)
+    store.put(found, run, origin)
+    shutil.rmtree(folder)
+    return store.place(found)
 
 
-def code_digest():
-    """SHA-256 of the modules at whose change an unfinished training starts anew; a variant's own are in its run."""
-    modules = ("acceleration", "batches", "engine", "heads", "losses", "methods", "models", "scores", "team")
-    return hashlib.sha256(b"".join((paths.PACKAGE / f"{name}.py").read_bytes() for name in modules)).hexdigest()
+def _watched(progress, engine, epoch):
+    steps, total = engine.steps, engine.steps * engine.run.schedule.epochs
+    text = f"epoch {epoch + 1}/{engine.run.schedule.epochs}"
+    return lambda step, loss: progress.tell(
+        epoch * steps + step, total, text if loss is None else f"{text} loss {loss:.3f}"
+    )
 
 
-def _engine(run, team):
-    """Return a run's engine, what describes the task, and the digest of the weights it starts from."""
-    device = hardware.device()
-    train_data, task = tasks.load(run.scale, run.known, "train")
-    parent, grown = checkpoints.load(run.parent, device) if run.parent else (None, {"sha256": None})
-    acceleration = params.load().acceleration
-    engine = Engine(run, train_data, len(task["classes"]), device, parent, acceleration, team)
-    return engine, task, grown["sha256"]
-
-
-def _state(run):
-    """File from which an unfinished run goes on."""
-    return paths.RESUME / run.digest / "state.safetensors"
-
-
-def _waiting(run):
-    """Folder of a run's snapshots until it is complete."""
-    return paths.RESUME / run.digest / "epochs"
-
-
-def _snapshot(engine, run, epoch, about):
-    tensors.save(_waiting(run) / checkpoints.snapshot_name(epoch), engine.model.state_dict(), about)
-
-
-def _resume(engine, run, origin, keep):
-    """Load the state of an interrupted run or a finished trial, if there is one; return its history.
-
-    Raises
-    ------
-    ValueError
-        If data, parent and code are as they were, but the number of devices is not.
-    """
-    state = _state(run)
+def _resume(engine, folder):
+    """Load the state of an interrupted run, if there is one; return its epochs."""
+    state = folder / "state.safetensors"
     if not state.exists():
         return []
     try:
@@ -213,40 +145,106 @@ def _resume(engine, run, origin, keep):
         state.replace(aside)
         print(f"{error}\nIt was moved to {paths.relative(aside)}; training starts anew.", file=sys.stderr)
         return []
-    changed = [name for name in origin if about.get("origin", {}).get(name) != origin[name]]
-    if saved and changed == ["environment"]:
-        begun, now = (x["environment"]["devices"] for x in (about["origin"], origin))
-        if begun != now:
-            raise ValueError(
-                f"run {run.name} was begun with devices = {begun} and cannot go on with devices = {now}, which changes its "
-                f"digits; set devices to {begun} in params.yaml, or delete {paths.relative(state.parent)} to start anew"
-            )
-    if changed:
-        print(f"{' and '.join(changed)} changed since the run was interrupted; training starts anew", file=sys.stderr)
-        return []
-    if not saved:  # a finished trial has no weights left to keep
-        return [] if keep else about["history"]
-    kept = [epoch for epoch in run.schedule.kept_epochs if keep and epoch <= len(about["history"])]
-    if not all((_waiting(run) / checkpoints.snapshot_name(epoch)).exists() for epoch in kept):
+    kept = [epoch for epoch in engine.run.schedule.kept_epochs if epoch <= len(about["epochs"])]
+    if not all((folder / store.snapshot_name(epoch)).exists() for epoch in kept):
         print("snapshots of the interrupted run are missing; training starts anew", file=sys.stderr)
         return []
     engine.load_state(saved)
-    return about["history"]
+    return about["epochs"]
 
 
-@contextlib.contextmanager
-def _alone(run):
-    """Hold the lock of a run, so that two processes never train it at the same time."""
-    folder = paths.RESUME / run.digest
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
+def train_all(wanted, jobs=None, minutes=None):
+    """Train runs side by side, each in a process of ``threads`` threads, into the store.
+
+    One that fails does not stop the others. Equal runs, and parents, are trained once.
+
+    Parameters
+    ----------
+    wanted : list of runs.Run
+    jobs : int, optional
+        Processes at a time; by default ``parallel.jobs`` of params.yaml.
+    minutes : float, optional
+        After which no epoch is begun.
+
+    Returns
+    -------
+    list of dict
+        What ``history.json`` of each run holds, in their order: ``epochs``, and ``diverged`` where it did.
+
+    Raises
+    ------
+    ValueError
+        Names the runs that failed, each with its reason, but for those that diverged.
+    StoppedError
+        If time was over before all were trained.
+    """
+    store.refill()
+    deadline = None if minutes is None else time.time() + 60 * minutes
+    every = {store.digest(run): run for run in [*(run.parent for run in wanted if run.parent), *wanted]}
+    missing = [run for run in every.values() if store.take(run) is None]
+    missing.sort(key=lambda run: run.parent is not None)  # those that wait for a parent come last
+    errors = parallel(_attempt, [(run, deadline) for run in missing], jobs=jobs, label=lambda item: item[0].name)
+    failed = [error for error in errors if error is not None]
+    if failed:
+        lines = "\n".join(f"- {message}" for _, message in failed)
+        kind = StoppedError if all(kind == "StoppedError" for kind, _ in failed) else ValueError
+        raise kind(f"{len(failed)} of {len(every)} runs are not trained:\n{lines}")
+    return [store.history(run) for run in wanted]
+
+
+def _attempt(item):
+    """Train a run in a worker; return None, or kind and message of what went wrong."""
+    run, deadline = item
     try:
-        lock.acquire(timeout=LOCK_PATIENCE)
-    except Timeout:
-        raise BusyError(
-            f"another process is training run {run.name}; wait for it or stop it (lock: {paths.relative(folder / 'lock')})"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+        train(run, deadline=deadline)
+    except DivergedError:
+        pass  # the store says so
+    except Exception as error:
+        return type(error).__name__, str(error) if run.name in str(
+            error
+        ) else f"run {run.name}: {error or type(error).__name__}"
+
+
+def declared(jobs=None):
+    """Train all declared runs; copy them to ``checkpoints/`` and their histories to ``results/``: the train stage.
+
+    Returns
+    -------
+    dict of str to list of dict
+        The epochs of each run.
+
+    Raises
+    ------
+    ValueError
+        As `train_all`; also names the runs that diverged.
+    """
+    wanted = runs.declared()
+    histories = train_all(wanted, jobs)
+    diverged = [history["diverged"] for history in histories if "diverged" in history]
+    if diverged:
+        raise ValueError(
+            "\n".join([f"{len(diverged)} of {len(wanted)} runs diverged:", *(f"- {line}" for line in diverged)])
+        )
+    results = paths.results(runs.load().scale) / "history"
+    for run, history in zip(wanted, histories):
+        store.copy(run)
+        write_json(results / f"{run.name}.json", {"run": run.name, **history})
+    names = {run.name for run in wanted}
+    for path in [*paths.checkpoints(runs.load().scale).glob("*"), *results.glob("*.json")]:
+        if (path.stem if path.suffix == ".json" else path.name) not in names:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return {run.name: history["epochs"] for run, history in zip(wanted, histories)}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Train runs of params.yaml into the store.")
+    parser.add_argument("run", nargs="*", help="names; by default all that are declared")
+    parser.add_argument("--jobs", type=int, help="trainings at a time")
+    parser.add_argument("--minutes", type=float, help="after which no epoch is begun")
+    options = parser.parse_args()
+    with readable_errors():
+        by_name = {run.name: run for run in runs.declared()}
+        chosen = [runs.pick(by_name, name, "run") for name in options.run] or list(by_name.values())
+        trained = train_all(chosen, options.jobs, options.minutes)
+        for run, history in zip(chosen, trained):
+            print(run.name, store.place(store.digest(run)).name, history.get("diverged", "trained"), sep="\t")

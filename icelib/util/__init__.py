@@ -1,0 +1,1 @@
+"""Files, paths, errors, processes and the machine."""

@@ -1,9 +1,9 @@
 """Errors that are not the code's fault, told in one line."""
 
 import contextlib
-import signal
 import sys
-import threading
+
+from icelib.util import processes
 
 
 class SourceError(RuntimeError):
@@ -19,32 +19,16 @@ class BusyError(RuntimeError):
 
 
 class StoppedError(RuntimeError):
-    """A training was told to stop, by SIGTERM, and can go on later."""
-
-
-STOPPED = 75  # exit status of a stopped training: EX_TEMPFAIL, "try again"
+    """A training ended before its last epoch, because its time was over, and can go on later."""
 
 
 @contextlib.contextmanager
 def readable_errors():
-    """End the process with one message and status 1 where input or the machine is at fault; 75 if told to stop."""
+    """Let a command end with one message and status 1 where input or the machine is at fault, and with its pipeline."""
+    processes.end_with_pipeline()
     try:
         yield
-    except (ValueError, OSError, SourceError, DivergedError, BusyError) as error:
+    except (ValueError, OSError, SourceError, DivergedError, BusyError, StoppedError) as error:
         sys.exit(f"error: {error}")
-    except StoppedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(STOPPED)
-
-
-@contextlib.contextmanager
-def at_sigterm(action):
-    """Call `action` at SIGTERM, which schedulers send before they kill, in place of ending the process."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: action())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it; the terminal shows that it was Ctrl-C

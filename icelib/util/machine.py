@@ -1,8 +1,11 @@
-"""What the machine can do, and how it is named in results."""
+"""What the machine can do, how it is named in results, and the versions of libraries that may change a digit."""
 
 import platform
+from importlib.metadata import version
 
 import torch
+
+LIBRARIES = ("numpy", "pytorch-ood", "scikit-learn", "scipy", "torch", "torchvision")
 
 
 def device():
@@ -68,3 +71,8 @@ def describe(device, precision):
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def versions():
+    """Return the installed version of each of `LIBRARIES`, by name."""
+    return {name: version(name) for name in LIBRARIES}

@@ -1,79 +1,56 @@
 """Where things live. Every path starts at the project folder, never at the working directory."""
 
+import configparser
 import os
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parent.parent
 # Tests and experiments set ICELIB_ROOT to send every output to another folder.
 ROOT = Path(os.environ.get("ICELIB_ROOT") or PACKAGE.parent).resolve()
 
 PARAMS = ROOT / "params.yaml"
 NOTEBOOKS = ROOT / "notebooks"
-FIGURES = ROOT / "figures"
-PAPER = PACKAGE / "paper"  # the paper's numbers travel with the package
 DOWNLOADS = ROOT / "data" / "downloads"  # archives as published, also those put there by hand
 DATASETS = ROOT / "data" / "sets"  # one folder of .npz files per prepared data set
 CHECKED = ROOT / "data" / "params.txt"  # tells that params.yaml was checked
-TASKS = ROOT / "data" / "tasks"  # data sets divided into train, validation and test
-REPORTS = ROOT / "reports"  # executed notebooks
 SITE = ROOT / "site"  # the reports as web pages
-RESUME = ROOT / ".resume"  # states of unfinished runs
-OWN = ROOT / "scratch" / "own"  # what a user tries out, one folder each
+SCRATCH = ROOT / "scratch"  # what a user tries out, and notebooks that failed
 
 
-def home(run):
-    """Return the folder that holds a run's files: the project, or one of its own for what is tried out."""
-    return ROOT / "scratch" / run.own / f"{run.method}-{run.digest}" if run.own else ROOT
+def _store():
+    """Folder beside DVC's cache: an experiment that DVC runs in a folder of its own shares both with the project."""
+    local = configparser.ConfigParser()
+    local.read(ROOT / ".dvc" / "config.local")
+    cache = local.get("cache", "dir", fallback="")
+    return (ROOT / ".dvc" / cache).parent / "store" if cache else ROOT / ".dvc" / "store"
 
 
-def checkpoint(run):
-    """Return the path of a run's final weights."""
-    return home(run) / "checkpoints" / run.scale / f"{run.name}.safetensors"
+STORE = _store()  # finished and unfinished trainings, see `training.store`
 
 
-def snapshots(run):
-    """Return the folder of a run's weights on the way, one file for each epoch that was kept."""
-    return home(run) / "checkpoints" / run.scale / f"{run.name}.epochs"
+def tasks(scale):
+    """Folder of the images of a scale's tasks, divided into train, validation and test."""
+    return ROOT / "data" / "tasks" / scale
 
 
-def history(run):
-    """Return the path of a run's per-epoch history."""
-    return home(run) / "results" / "history" / run.scale / f"{run.name}.json"
+def checkpoints(scale):
+    """Folder of the declared runs' networks, one folder for each run."""
+    return ROOT / "checkpoints" / scale
 
 
-def scores(run):
-    """Return the path of a run's per-sample scores."""
-    return home(run) / "results" / "scores" / run.scale / f"{run.name}.safetensors"
+def results(scale):
+    """Folder of result files."""
+    return ROOT / "results" / scale
 
 
-def metrics(run):
-    """Return the path of a run's metrics."""
-    return home(run) / "results" / "metrics" / run.scale / f"{run.name}.json"
+def figures(scale):
+    """Folder of figures and tables, one folder for each notebook."""
+    return ROOT / "figures" / scale
 
 
-def trace(run):
-    """Return the path of what was measured on a run's networks on the way."""
-    return ROOT / "results" / "traces" / run.scale / f"{run.name}.json"
-
-
-def logits(run):
-    """Return the path of the logits of a run's networks on the way."""
-    return ROOT / "results" / "logits" / run.scale / f"{run.name}.safetensors"
-
-
-def sweep(scale, name):
-    """Return the path of a sweep's validation figures."""
-    return ROOT / "results" / "sweeps" / scale / f"{name}.json"
-
-
-def beyond(scale, name):
-    """Return the path of a variant's figures, see `icelib.beyond`."""
-    return ROOT / "results" / "beyond" / scale / f"{name}.json"
-
-
-def confirmation(scale):
-    """Return the path of the figures of the best variant and of ICE with further seeds."""
-    return ROOT / "results" / "confirmation" / f"{scale}.json"
+def reports(scale):
+    """Folder of executed notebooks."""
+    return ROOT / "reports" / scale
 
 
 def relative(path):

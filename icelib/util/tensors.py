@@ -12,8 +12,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
-from icelib import paths
-from icelib.files import write_bytes
+from icelib.util import paths
+from icelib.util.files import write_bytes
 
 
 def save(path, tensors, about):

@@ -3,17 +3,17 @@
 import importlib
 import re
 
-import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from icelib import audit, cells, heads, losses, metrics, params, paths
+from icelib import heads, losses, metrics, paper
+from icelib.analysis import audit
+from icelib.config import runs
 from tests.conftest import SOURCE
 
 
@@ -131,24 +131,13 @@ def test_table_1_points_to_the_sets_sizes(found):
     assert limits["SVHN"] > 26_032 / 10_000 and limits["Places365"] > 328_500 / 10_000
 
 
-def test_the_figure_shows_every_cell_and_every_split(found):
-    drawn = audit.figure(found)
-    (ax,) = drawn.axes
-    points = [line for line in ax.lines if line.get_marker() in "os^" and len(line.get_xdata())]
-    assert len(points) == 69 and np.isfinite([line.get_xdata()[0] for line in points]).sum() == 67
-    texts = {text.get_text() for text in ax.texts}
-    assert {f"{split}\n{size:,}" for splits in audit.SIZES.values() for split, size in splits.items()} < texts
-    assert min(text.get_fontsize() for text in [*ax.texts, *ax.get_yticklabels()]) >= 7
-    plt.close(drawn)
-
-
 def test_contradictions_use_numbers_of_the_tables_alone():
-    tables = [cells.paper(name).select_dtypes("number") for name in ("table1", "table2", "table3")]
+    tables = [paper.table(name).select_dtypes("number") for name in ("table1", "table2", "table3")]
     printed = {f"{value:.2f}" for table in tables for value in table.to_numpy().ravel()}
-    one = cells.paper("table1")
+    one = paper.table("table1")
     far = one[one.outliers != "CIFAR100"].groupby(["known", "network", "protocol"]).mean(numeric_only=True)
     printed |= {f"{value:.3f}" for value in far.to_numpy().ravel()}
-    for line in cells.paper("contradictions").itertuples():
+    for line in paper.table("contradictions").itertuples():
         assert audit.check(line.arithmetic) == line.computed
         used = re.findall(r"\d+\.\d+", line.arithmetic.split(" = ")[0])
         assert set(used) <= printed, line.arithmetic
@@ -169,25 +158,31 @@ def test_false_arithmetic_is_refused(arithmetic, message):
 
 
 def test_choices_name_what_exists():
-    found = audit.choices()
-    scales = list(params.load().blocks)
-    assert list(found.columns) == ["place", "open", "ours", "where", "key", "why", *scales]
+    found, loaded = audit.choices(), runs.load()
+    assert list(found.columns) == ["place", "open", "ours", "where", "key", "why", loaded.scale]
     assert len(found) == len(found[["place", "open"]].drop_duplicates()) > 40
     assert (found[["place", "open", "ours", "where", "why"]] != "").all(axis=None)
     for line in found.itertuples():
         assert (SOURCE / line.where).is_file(), line.where
         if line.where.startswith("icelib/"):
             importlib.import_module(line.where.removesuffix(".py").replace("/", "."))
-        if line.key.endswith("milestones"):
-            assert found.loc[line.Index, "paper"] == "0.5, 0.75"
-        elif line.key:
-            assert any(found.loc[line.Index, scale] for scale in scales), line.key
-    weight = found[found.key == "SCALE.train.ice.weight"].iloc[0]
-    assert weight[scales[0]] == str(params.load().blocks[scales[0]].train["ice"]["weight"])
+
+
+@pytest.mark.parametrize("content", ["params.yaml", "configs/paper.yaml"])
+def test_choices_read_values_in_use(content, monkeypatch):
+    loaded = runs.load(SOURCE / content)
+    monkeypatch.setattr(runs, "load", lambda: loaded)
+    found = audit.choices().drop_duplicates("key").set_index("key")[loaded.scale]
+    assert found["train.ice.weight"] == str(loaded.train["ice"]["weight"])
+    shares = [str(task.validation_share) for task in loaded.tasks.values()]
+    assert found["tasks.*.validation_share"] == ", ".join(dict.fromkeys(shares))
+    if loaded.scale == "paper":
+        assert (found[found.index != ""] != "").all(), "every key names what there is"
+        assert found["protocols.scratch.milestones"] == "0.5, 0.75"
 
 
 def test_misprints_are_whole_and_what_they_execute_is_in_the_notebook():
-    found = pd.read_csv(paths.PAPER / "misprints.csv", keep_default_na=False)
+    found = paper.table("misprints")
     assert list(found.columns) == ["place", "printed", "meant", "why", "executed"]
     assert (found[["place", "printed", "meant", "why"]] != "").all(axis=None)
     assert not found.duplicated(["place", "printed"]).any() and (found.printed != found.meant).all()
@@ -196,10 +191,6 @@ def test_misprints_are_whole_and_what_they_execute_is_in_the_notebook():
         line[4:] for c in notebook.cells if c.cell_type == "markdown" for line in c.source.split("\n") if "### " in line
     }
     assert set(found.executed) - {""} == {"factor", "hinges", "posterior", "density"} <= headings
-
-
-def test_tables_may_hold_bars():
-    assert "p(i\\|z)" in audit.markdown(pd.DataFrame({"a": ["p(i|z)"]}))
 
 
 @pytest.mark.parametrize("classes", [2, 7])

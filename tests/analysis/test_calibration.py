@@ -6,7 +6,12 @@ import torch
 from scipy.special import expit
 from sklearn.calibration import calibration_curve
 
-from icelib import calibration, confidence, confidence_figures, confidence_verdicts, params, traces, training
+from icelib import scores
+from icelib.analysis import calibration
+from icelib.config import runs
+from icelib.methods import METHODS
+from icelib.training import store
+from icelib.util import paths, tensors
 from tests.conftest import RUN
 
 
@@ -100,33 +105,68 @@ def test_classification_states_the_largest_softmax():
     assert np.allclose(probability, [0.7, 0.6, 0.5]) and true.tolist() == [1, 0, 1] and weight.sum() == pytest.approx(1)
 
 
-def test_tables_and_verdicts_of_what_was_traced(inside):
+EPOCHS = 0, 1, 2
+
+
+@pytest.fixture
+def kept(inside, monkeypatch):
+    """Logits in files as `evaluation.snapshots` writes them, of networks that were not trained."""
+    monkeypatch.setattr(store, "digest", lambda run: f"digest of {run.name}")
+    draw, sizes = torch.Generator().manual_seed(0), {"known": 80, "digits-89": 50, "gaussian": 40}
     for method in ("plain", "ice"):
-        training.train(params.run(*RUN, method, 0))
-        traces.trace(params.run(*RUN, method, 0))
-    found = confidence.load("tiny")
-    confidences = confidence.by_epoch(found)
+        run = runs.run(*RUN, method, 0)
+        random = lambda size, shift: -(torch.randn(size, 6, generator=draw) - shift).abs()
+        found = {
+            f"{epoch}/{name}": random(n, epoch * (name != "known")) for epoch in EPOCHS for name, n in sizes.items()
+        }
+        found |= {"validation/known": random(30, 0), "validation/outliers": random(30, 2)}
+        found |= {"labels": torch.arange(80) % 6, "validation/labels": torch.arange(30) % 6}
+        path = paths.results("tiny") / "logits" / f"{run.name}.safetensors"
+        tensors.save(path, found, {"digest": store.digest(run), "near": "digits-89"})
+    return inside
+
+
+def test_tables_of_kept_logits(kept):
+    found = calibration.load()
+    assert list(found) == ["plain", "ice"]
+    confidences = calibration.by_epoch(found)
     assert list(confidences) == [0, 1, 2]
     logits = found["ice"][0]["2/known"]
     assert np.allclose(confidences[2]["known"], np.exp(logits.double().max(1).values.numpy()))
-    table = confidence.detection_table(found, "tiny")
+    epochs = calibration.epoch_table(confidences)
+    assert epochs["AUROC (%)"].is_monotonic_increasing and epochs.index.name == "epoch"
+    assert epochs.loc[2, "known > ½ (%)"] == 100 * np.mean(confidences[2]["known"] > 0.5)
+    table = calibration.detection_table(found)
     assert list(table.index) == [
         ("Plain training", "MSP"), ("Plain training", "Platt"), ("ICE", "exp max h"), ("ICE", "Platt"),
     ]  # fmt: skip
-    assert (table.ECE / 100).between(0, 1).all() and (table.low <= table.high).all()
+    assert (table[["ECE", "ECE, far"]] / 100).stack().between(0, 1).all() and (table.low <= table.high).all()
     known = confidences[2]["known"]
-    outlier = np.exp(found["ice"][0]["2/digits-89"].double().max(1).values.numpy())
-    expected = (np.mean((known - 1) ** 2) + np.mean(outlier**2)) / 2
-    assert table.loc[("ICE", "exp max h"), "Brier"] == pytest.approx(expected)
-    classes = confidence.classification_table(found, "tiny")
-    for text in (
-        confidence_verdicts.separation(confidences),
-        confidence_verdicts.calibrated(table),
-        confidence_verdicts.classified(classes),
-    ):
-        assert "nan" not in text
-    without = {"plain": found["plain"]}
-    assert confidence.by_epoch(without) == {} and confidence_verdicts.separation({}) == "ICE was not run."
-    (text,) = confidence_figures.figure5({}, "digits-89").axes[0].texts
-    assert text.get_text() == "ICE was not run"
-    assert confidence_verdicts.calibrated(confidence.detection_table(without, "tiny")) == "ICE was not run."
+    for column, name in (("Brier", "digits-89"), ("Brier, far", "gaussian")):
+        outlier = np.exp(found["ice"][0][f"2/{name}"].double().max(1).values.numpy())
+        expected = (np.mean((known - 1) ** 2) + np.mean(outlier**2)) / 2
+        assert table.loc[("ICE", "exp max h"), column] == pytest.approx(expected)
+    classes = calibration.classification_table(found)
+    right = found["ice"][0]["2/known"].argmax(1) == found["ice"][0]["labels"]
+    assert classes.loc["ICE", "accuracy"] == pytest.approx(100 * right.double().mean().item())
+    assert calibration.by_epoch({"plain": found["plain"]}) == {}
+
+
+def test_a_task_without_far_sets_has_no_columns_of_them(kept):
+    kept.params = kept.params | {"tasks": {"digits": kept.params["tasks"]["digits"] | {"far": []}}}
+    assert list(calibration.detection_table(calibration.load())) == ["ECE", "low", "high", "Brier"]
+
+
+def test_logits_of_other_parameters_are_refused(kept, monkeypatch):
+    monkeypatch.setattr(store, "digest", lambda run: "another")
+    with pytest.raises(ValueError, match="results/tiny/logits/digits-.*-plain-0.safetensors was made with other param"):
+        calibration.load()
+    kept.params = kept.params | {"runs": kept.params["runs"][1:]}
+    with pytest.raises(ValueError, match="params.yaml: no run of CIFAR10-wideresnet-scratch"):
+        calibration.load()
+
+
+def test_a_method_whose_score_reads_features_is_left_out(kept, monkeypatch):
+    own = METHODS["plain"]._replace(score=lambda logits, features: scores.energy(logits))
+    monkeypatch.setitem(METHODS, "plain", own)
+    assert list(calibration.load()) == ["ice"]

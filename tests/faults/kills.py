@@ -1,92 +1,66 @@
-"""Kills at random moments, each followed by the same command."""
+"""Trainings and whole pipelines killed at random moments, each time followed by the same command."""
 
 import os
-import shutil
 import signal
-import subprocess
 import time
+from subprocess import TimeoutExpired
 
 import psutil
 
-from tests.faults.lab import MAKE, RUNNING, end, said
+from tests.faults.lab import MAKE, TRAIN, again, said
 
 # what is killed at once, and how often: README.md tells users to signal the group
-WAYS = {"process group": 0.6, "all processes": 0.25, "dvc alone": 0.15}
-STAGES, SECONDS = 4, 12  # a kill comes up to so many stages and then up to so many seconds after the start
+WAYS = {"process group": 0.5, "all processes": 0.2, "the first alone": 0.3}
 PER_PASS = 12  # kills of one pass through the pipeline, which then may finish
-ATTEMPTS = 3  # a notebook that outlives its dvc holds the run's lock: the same command is then given again
 
 
-def drill(lab, report, random, count):
-    """Kill the pipeline `count` times; whenever it comes to its end, compare its outputs and start anew.
-
-    A drill that was cut off goes on from the passes in its record.
-    """
-    done = report.tried("kill")
-    if not 0 < done < count:
-        done = 0
-        report.begin(
-            "kill",
-            "kill -9 at a random moment of the pipeline",
-            "the same command goes on and makes the same outputs",
-        )
-    while done < count:
-        kills = min(PER_PASS, count - done)
-        done += _one_pass(lab, report, random, kills)
+def trainings(lab, report, random, rounds=12):
+    """Kill `python -m icelib.training.train` once or twice before it is at its end."""
+    report.begin("killed training", "kill -9 of `python -m icelib.training.train` at a random moment")
+    for _ in range(rounds):
+        hits, problems = _killed(lab.untrained(), TRAIN, random, random.randint(1, 2), 12, lab.folder / "kills.log")
+        report.case("killed training", f"killed {len(hits)} times", problems, lab.compare_store(), kills=hits)
 
 
-def _one_pass(lab, report, random, kills):
-    """Run the pipeline from nothing to its end, through so many kills or fewer; return how many it took."""
-    project, hit, failures, orphans = lab.empty(), [], [], []
-    log = lab.folder / "kills.log"
-    while True:
-        with open(log, "w") as file:
-            process = subprocess.Popen(
-                MAKE,
-                cwd=project.root,
-                env=project.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        started = time.monotonic()
-        if len(hit) < kills:
-            passed, still = random.randint(0, STAGES), random.uniform(0.2, SECONDS)
-            while process.poll() is None and len(RUNNING.findall(log.read_text())) < passed:
-                time.sleep(0.1)
-        else:
-            still = None
+def pipelines(lab, report, random):
+    """Kill the pipeline many times; whenever it comes to its end, compare its outputs and start anew."""
+    report.begin("kill", "kill -9 at a random moment of the pipeline")
+    done = 0
+    while done < lab.kills:
+        project, count = lab.copy(lab.template), min(PER_PASS, lab.kills - done)
+        hits, problems = _killed(project, MAKE, random, count, 40, lab.folder / "kills.log")
+        what = f"one pass, killed {len(hits)} times"
+        report.case("kill", what, problems, [] if problems else lab.compare(), count=len(hits), kills=hits)
+        done += max(len(hits), 1)
+
+
+def _killed(project, command, random, kills, seconds, log):
+    """Give a command until it ends well, killing it so often after up to so many seconds; return how, and problems."""
+    hits, problems = [], []
+    for _ in range(kills):
+        process = project.start("sh", "-c", f'exec "$@" > "{log}" 2>&1', "-", *command)  # a pipe might fill
+        moment = random.uniform(0.2, seconds)
         try:
-            status = process.wait(still)
-        except subprocess.TimeoutExpired:
-            way = random.choices(list(WAYS), WAYS.values())[0]
-            below = psutil.Process(process.pid).children(recursive=True)
-            orphans += below
-            if way == "process group":
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
-                end(below if way == "all processes" else [])
-            process.wait()
-            stage = RUNNING.findall(log.read_text())
-            hit.append({"way": way, "after": round(time.monotonic() - started, 1), "stage": stage[-1] if stage else ""})
+            if process.wait(moment) == 0:
+                break
+            problems.append(f"the same command failed: {said(log.read_text())}")
             continue
-        if status == 0 or len(failures) == ATTEMPTS:
-            break
-        failures.append(told(status, log.read_text()))
-        time.sleep(20)
-    end(orphans)
-    if status:
-        shutil.copytree(lab.root, lab.folder / f"failed-{time.strftime('%H%M%S')}", symlinks=True)
-    wrong = lab.compare() if status == 0 else []
-    problems = [] if status == 0 else [f"the same command failed {ATTEMPTS + 1} times: {told(status, log.read_text())}"]
-    what = f"one pass, killed {len(hit)} times"
-    if hit:
-        report.case("kill", what, problems, wrong, count=len(hit), kills=hit, refusals=failures)
-    return len(hit)
+        except TimeoutExpired:
+            below = psutil.Process(process.pid).children(recursive=True)
+        way = random.choices(list(WAYS), WAYS.values())[0]
+        os.killpg(process.pid, signal.SIGKILL) if way == "process group" else process.kill()
+        if way == "all processes":
+            _end(below)
+        process.wait()
+        left = psutil.wait_procs(below, 10)[1]
+        problems += [f"{len(left)} processes are left after a kill of {way}"] if left else []
+        _end(left)
+        hits.append(f"{way} after {moment:.1f} s")
+        time.sleep(1)
+    return hits, problems + again(project, command)
 
 
-def told(status, output):
-    """What is known of a failure: errors, or where none is told, the status and the end of the output."""
-    return said(output) or [f"status {status}", *output.splitlines()[-3:]]
+def _end(processes):
+    for process in processes:
+        if process.is_running():
+            process.kill()

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from scipy.stats import multivariate_normal
 from sklearn.covariance import ledoit_wolf
 
-from icelib import heads, losses, scores, variant_heads, variants
-from icelib.checks import loss_parameters
-from icelib.methods import METHODS, PAPER
+from icelib import heads, losses, scores
+from icelib.config.schema import loss_parameters
+from icelib.methods import METHODS, PAPER, gradual, logistic, margins, ratio, simplex, two_weights, volume, with_oe
 
 
 @pytest.fixture
@@ -45,16 +45,16 @@ def test_every_variant_keeps_cross_entropy_and_raises_no_logit_of_an_outlier(log
 
 
 def test_two_weights_are_ice_if_equal(logits):
-    found = variants.two_weights(*logits, weight_known=0.3, weight_outlier=0.3)
+    found = two_weights.loss(*logits, weight_known=0.3, weight_outlier=0.3)
     assert found == losses.ice(*logits, weight=0.3)
-    other = variants.two_weights(*logits, weight_known=0.3, weight_outlier=0.6)
+    other = two_weights.loss(*logits, weight_known=0.3, weight_outlier=0.6)
     close(other["ice_ood"], 2 * found["ice_ood"])
     close(other["ice_id"], found["ice_id"])
 
 
 def test_the_gradual_weight_follows_cross_entropy_and_adds_no_gradient(logits):
     known, labels, outlier = logits
-    terms = variants.gradual(known, labels, outlier, weight=0.3)
+    terms = gradual.loss(known, labels, outlier, weight=0.3)
     share = known.softmax(1)[torch.arange(7), labels].log().mean().exp().detach()
     for name, term in losses.ice(known, labels, outlier, weight=0.3).items():
         close(terms[name], term if name == "cross_entropy" else share * term)
@@ -63,7 +63,7 @@ def test_the_gradual_weight_follows_cross_entropy_and_adds_no_gradient(logits):
 
 def test_margins_are_hinges_on_squared_distances(logits):
     known, labels, outlier = logits
-    terms = variants.margins(known, labels, outlier, weight=0.1, inner=2.0, outer=1.0)
+    terms = margins.loss(known, labels, outlier, weight=0.1, inner=2.0, outer=1.0)
     distance = -known[torch.arange(7), labels]
     excess = (distance - 2).clamp(min=0)
     assert 0 < (excess > 0).sum() < 7, "samples on both sides of the margin"
@@ -75,7 +75,7 @@ def test_margins_are_hinges_on_squared_distances(logits):
 
 def test_logistic_losses_are_those_of_distances_to_a_radius(logits):
     known, labels, outlier = logits
-    terms = variants.logistic(known, labels, outlier, weight=0.5, radius=2.0)
+    terms = logistic.loss(known, labels, outlier, weight=0.5, radius=2.0)
     distance, nearest = -known[torch.arange(7), labels], -outlier.max(1).values
     close(terms["logistic_known"], -0.5 * torch.sigmoid(2 - distance).log().mean())
     close(terms["logistic_outlier"], -0.5 * torch.sigmoid(nearest - 2).log().mean())
@@ -83,7 +83,7 @@ def test_logistic_losses_are_those_of_distances_to_a_radius(logits):
 
 
 def test_with_oe_is_ice_and_outlier_exposure(logits):
-    terms = variants.with_oe(*logits, weight=0.2, weight_uniform=1.5)
+    terms = with_oe.loss(*logits, weight=0.2, weight_uniform=1.5)
     close(terms["uniform"], losses.outlier_exposure(*logits, weight=1.5)["uniform"])
     assert {key: terms[key] for key in ("ice_id", "ice_ood")} == {
         key: losses.ice(*logits, weight=0.2)[key] for key in ("ice_id", "ice_ood")
@@ -101,13 +101,13 @@ def changed(head):
 
 @pytest.mark.parametrize("factor", ["lower", "precision"])
 def test_the_volume_stays_what_it_was(factor):
-    head = variant_heads.VolumeHead(6, 4, factor, 0.5, 0.3)
+    head = volume.VolumeHead(6, 4, factor, 0.5, 0.3)
     before = head.L.double().logdet()
     after = changed(head)
     torch.testing.assert_close(after.L.logdet(), before, rtol=1e-5, atol=1e-5)
     assert (after.L.diagonal() / (0.3 * 6**0.5) - 1).abs().max() > 0.1, "its shape does change"
     with pytest.raises(ValueError, match=r"factor = 'diagonal': VolumeHead expects one of \['lower', 'precision'\]"):
-        variant_heads.VolumeHead(6, 4, "diagonal", 0.5, 0.3)
+        volume.VolumeHead(6, 4, "diagonal", 0.5, 0.3)
 
 
 FEATURES = torch.randn(300, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64).relu()
@@ -116,7 +116,7 @@ LABELS = torch.arange(300) % 4
 
 @pytest.mark.parametrize("factor", ["lower", "precision"])
 def test_fine_tuning_starts_a_fixed_volume_where_the_estimate_is(factor):
-    head = variant_heads.VolumeHead(6, 4, factor, 0.5, 0.3).double()
+    head = volume.VolumeHead(6, 4, factor, 0.5, 0.3).double()
     gaussian = heads.GaussianHead(6, 4, factor, 0.5, 0.3).double()
     head.estimate(FEATURES, LABELS)
     gaussian.estimate(FEATURES, LABELS)
@@ -126,7 +126,7 @@ def test_fine_tuning_starts_a_fixed_volume_where_the_estimate_is(factor):
 
 @pytest.mark.parametrize("factor", ["lower", "precision"])  # with the others the covariances are no full ones
 def test_fine_tuning_starts_the_ratio_as_the_one_of_two_densities(factor):
-    head = variant_heads.RatioHead(6, 4, factor, 0.5, 0.3).double()
+    head = ratio.RatioHead(6, 4, factor, 0.5, 0.3).double()
     head.estimate(FEATURES, LABELS)
     means = torch.stack([FEATURES[LABELS == i].mean(0) for i in range(4)])
     within, total = (
@@ -139,22 +139,31 @@ def test_fine_tuning_starts_the_ratio_as_the_one_of_two_densities(factor):
 
 def test_fine_tuning_is_refused_on_a_simplex():
     with pytest.raises(ValueError, match="cannot be estimated from features; set gaussian_head to random"):
-        variant_heads.SimplexHead(6, 4, "lower", 3.0, 0.3).estimate(FEATURES, LABELS)
+        simplex.SimplexHead(6, 4, "lower", 3.0, 0.3).estimate(FEATURES, LABELS)
 
 
 def test_means_on_a_simplex_are_equally_far_and_fixed():
-    head = variant_heads.SimplexHead(16, 5, "lower", 3.0, 0.3)
+    head = simplex.SimplexHead(16, 5, "lower", 3.0, 0.3)
     assert "means" not in dict(head.named_parameters()) and "means" in head.state_dict()
     assert (head.means >= 0).all(), "features come out of a ReLU"
     distances = torch.cdist(head.means, head.means)[~torch.eye(5, dtype=bool)]
     torch.testing.assert_close(distances, torch.full_like(distances, 3.0))
     with pytest.raises(ValueError, match="5 classes in 4 features"):
-        variant_heads.SimplexHead(4, 5, "lower", 3.0, 0.3)
+        simplex.SimplexHead(4, 5, "lower", 3.0, 0.3)
 
 
 def test_the_ratio_is_to_a_background_and_classifies_as_the_likelihoods_do():
-    head = changed(variant_heads.RatioHead(6, 4, "lower", 0.5, 0.3))
+    head = changed(ratio.RatioHead(6, 4, "lower", 0.5, 0.3))
     z = torch.randn(9, 6, dtype=torch.float64)
     h = heads.GaussianHead.forward(head, z)
     close(head(z).softmax(1), h.softmax(1))
     close(scores.max_likelihood(head(z)), h.max(1).values - head.background(z)[:, 0] + head.offset)
+
+
+def test_a_file_that_is_no_method_is_told(tmp_path, monkeypatch):
+    import icelib.methods as package
+
+    (tmp_path / "mine.py").write_text('TITLE, HEAD, OUTLIERS = "mine", "gaussian", True')
+    monkeypatch.setattr(package, "__path__", [str(tmp_path)])
+    with pytest.raises(ValueError, match=r"icelib/methods/mine.py does not define loss, score"):
+        package._load("mine")

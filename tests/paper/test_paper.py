@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from icelib import cells
+from icelib.paper import NAMES, table
 
 METHODS = ("oe", "energy", "ice")
 DETECTION = ("aupr", "auroc", "fpr95")
@@ -15,7 +15,7 @@ BLOCK = ["known", "network", "protocol"]
 
 @pytest.fixture(scope="module")
 def paper():
-    return {name: cells.paper(name) for name in ("table1", "table2", "table3", "contradictions")}
+    return {name: table(name) for name in ("table1", "table2", "table3", "contradictions")}
 
 
 def far_means(paper):
@@ -33,6 +33,12 @@ def row(table, **keys):
         found = found[found[key] == value]
     (only,) = found.itertuples()
     return only
+
+
+def test_a_table_that_there_is_not_is_named():
+    with pytest.raises(ValueError, match="unknown table of the paper: 'table4'; expected one of table1"):
+        table("table4")
+    assert all(len(table(name)) for name in NAMES)
 
 
 def test_tables_are_transcribed_whole(paper):

@@ -1,4 +1,4 @@
-"""Tables and figures from made-up result files: arithmetic, conventions, wording."""
+"""Tables, captions, claims and figures from made-up result files: arithmetic, conventions, wording."""
 
 import json
 import re
@@ -6,9 +6,16 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from icelib import captions, latex, metrics, params, paths, plots, rendering, results, tables, verdicts
-from icelib.files import write_json
+from icelib import metrics
+from icelib.config import runs
+from icelib.methods import own_detector
+from icelib.report import captions, claims, figures, render, results, tables
+from icelib.training import store
+from icelib.util import paths
+from icelib.util.files import write_json
+from tests.conftest import SOURCE
 
 NAMES = ("table1", "table2", "table3", "extended")
 MADE = {"plain": 0.7, "oe": 0.8, "energy": 0.85, "ice": 0.9}
@@ -21,55 +28,71 @@ def write_result(run, value=None, accuracy=0.9, without=(), device="cpu"):
         return {"value": v, "low": v - 0.01, "high": v + 0.01}
 
     value = MADE.get(run.method, 0.75) if value is None else value
-    sets = list(params.task(run.scale, run.known).outliers)
+    task = runs.load().tasks[run.task]
+    sets = list(task.outliers)
+    means = [name for name in ("far", "near") if getattr(task, name)]
     values = {
         name: {metric: entry(value - 0.01 * place + 0.001 * i) for i, metric in enumerate(metrics.NAMES)}
-        for place, name in enumerate([*sets, "mean"])
+        for place, name in enumerate([*sets, *means])
     }
-    posthoc = [name for name in tables.POSTHOC if name != "ice"]
-    detectors = {"plain": posthoc, "ice": ["ice", *posthoc]}.get(run.method, [run.method])
+    environment = {"device": device, "threads": 1, "precision": "float32", "torch": "2"}
     content = {
         "run": run.name,
-        "digest": run.digest,
-        "environment": {"device": device, "threads": 1, "precision": "float32", "torch": "2"},
+        "digest": store.digest(run),
+        "environment": environment,
         "images": {"known": 300, **{name: 100 + place for place, name in enumerate(sets)}},
         "accuracy": entry(accuracy),
-        "detectors": {name: values for name in detectors if name not in without},
+        "detectors": {name: values for name in [*tables.POSTHOC, own_detector(run.method)] if name not in without},
     }
-    paths.metrics(run).parent.mkdir(parents=True, exist_ok=True)
-    paths.metrics(run).write_text(json.dumps(content))
+    folder = paths.results(run.scale)
+    write_json(folder / "metrics" / f"{run.name}.json", content)
+    history = {"run": run.name, "digest": store.digest(run), "environment": environment, "epochs": []}
+    write_json(folder / "history" / f"{run.name}.json", history)
 
 
-def write_results(project, change=lambda values: None):
+def change(project, edit):
     """Change the parameters and write results of all declared runs."""
     values = project.params
-    change(values)
+    edit(values)
     project.params = values
-    for run in params.declared("tiny"):
+    for run in runs.declared():
         write_result(run)
 
 
 def chosen(method, protocol="scratch", network="wideresnet"):
-    return [
-        run for run in params.declared("tiny") if (run.method, run.protocol, run.network) == (method, protocol, network)
-    ]
+    return [run for run in runs.declared() if (run.method, run.protocol, run.network) == (method, protocol, network)]
+
+
+def methods_of(values, protocol, methods):
+    for group in values["runs"]:
+        if (group["network"], group["protocol"]) == ("wideresnet", protocol):
+            group["methods"] = methods
 
 
 @pytest.fixture
 def written(inside):
-    """Results of OE, Energy and ICE in both protocols, DenseNet with ICE alone, BCE; the rest is not run."""
+    """Results of OE, Energy and ICE in both protocols, DenseNet with ICE alone, BCE, ratio; a noise set in no mean."""
 
-    def change(values):
-        tiny = values["tiny"]
-        values["runs"]["few"]["methods"] = ["plain", "oe", "energy", "ice", "bce"]
-        values["runs"]["finetune"]["methods"] = ["oe", "energy", "ice"]
-        tiny["train"] |= {
+    def edit(values):
+        methods_of(values, "scratch", ["plain", "oe", "energy", "ice", "bce", "ratio"])
+        methods_of(values, "finetune", ["oe", "energy", "ice"])
+        head = {"factor": "lower", "mean_scale": 0.5, "covariance_scale": 0.1}
+        values["train"] |= {
             "energy": {"weight": 0.1, "margin_known": -6.0, "margin_outlier": -2.0},
             "bce": {"weight": 0.1},
+            "ratio": {"weight": 1.0, "radius": 0.0, **head},
         }
-        tiny["known"]["few"]["outliers"]["near_7"] = {"set": "digits-test", "classes": [7], "plays": "CIFAR100"}
+        values["datasets"].append("blobs")
+        task = values["tasks"]["digits"]
+        task["outliers"] = {
+            "digits-8": {"set": "digits-test", "classes": [8], "plays": "CIFAR100"},
+            "digits-9": {"set": "digits-test", "classes": [9], "plays": "SVHN"},
+            "gaussian": {"set": "gaussian"},
+            "blobs": {"set": "blobs", "plays": "Textures"},
+        }
+        task |= {"near": ["digits-8"], "far": ["digits-9", "gaussian"]}
 
-    write_results(inside, change)
+    change(inside, edit)
     return inside
 
 
@@ -77,8 +100,8 @@ def cell(table, convention="outlier_positive", **keys):
     found = table[table.convention == convention]
     for key, value in keys.items():
         found = found[found[key] == value]
-    (only,) = found.itertuples()
-    return only
+    assert len(found) == 1
+    return found.iloc[0]
 
 
 def cell1(table, method, outliers, metric="auroc", column="outliers", protocol="scratch", network="wideresnet", **keys):
@@ -86,8 +109,9 @@ def cell1(table, method, outliers, metric="auroc", column="outliers", protocol="
     return cell(table, **{"paper_known": "CIFAR10", **keys})
 
 
-def cell2(table, row, metric, convention="outlier_positive", known="CIFAR10", protocol="scratch"):
-    return cell(table, convention, row=row, metric=metric, paper_known=known, protocol=protocol)
+def cell2(table, row, metric, convention="outlier_positive", known="CIFAR10", protocol="scratch", outliers="far"):
+    keys = {"row": row, "metric": metric, "paper_known": known, "protocol": protocol, "outliers": outliers}
+    return cell(table, convention, **keys)
 
 
 def line(text, *words):
@@ -95,367 +119,422 @@ def line(text, *words):
     return [part.strip() for part in only.strip("| ").split("|")]
 
 
+def part(text, title):
+    (only,) = [piece for piece in text.split("### ") if piece.startswith(title)]
+    return only
+
+
 def test_ours_stands_beside_the_papers_value_in_its_convention(written):
-    table = tables.table2("tiny")
+    table = tables.table2()
     ice = cell2(table, "ICE", "auroc")
-    assert (ice.paper, ice.ours, ice.seeds) == (99.16, pytest.approx(87.0), 1)
-    assert ice.difference == pytest.approx(87.0 - 99.16) and (ice.low, ice.high) == pytest.approx((86, 88))
-    assert cell2(table, "ICE", "fpr95").ours == pytest.approx(87.3)
-    assert cell2(table, "ICE", "fpr95", "known_positive").ours == pytest.approx(87.4)
+    assert (ice.paper, ice.ours, ice.seeds, ice.by_seed) == (99.16, pytest.approx(86.0), 1, {0: 86.0})
+    assert ice.difference == pytest.approx(86.0 - 99.16) and (ice.low, ice.high) == pytest.approx((85, 87))
+    assert cell2(table, "ICE", "fpr95").ours == pytest.approx(86.3)
+    assert cell2(table, "ICE", "fpr95", "known_positive").ours == pytest.approx(86.4)
     assert np.isnan(cell2(table, "ICE", "fpr95", "known_positive").difference)
     assert np.isnan(cell2(table, "MSP", "fpr95", protocol="plain").difference), "fits the other convention"
     msp = cell2(table, "MSP", "fpr95", "known_positive", protocol="plain")
-    assert msp.difference == pytest.approx(67.4 - 56.03)
+    assert msp.difference == pytest.approx(66.4 - 56.03)
+    near = cell2(table, "ICE", "fpr95", outliers="near")
+    assert (near.paper, near.ours) == (22.36, pytest.approx(85.3)), "the paper's is in its Table 1"
+    assert np.isnan(cell2(table, "MSP", "auroc", protocol="plain", outliers="near").paper)
+
+
+def test_every_cell_of_ours_is_that_of_its_result_files(written):
+    by_title = {"own score": None, **{title: name for name, title in tables.POSTHOC.items()}}
+    for table in (tables.table1(), tables.table2(), tables.table3(), tables.extended()):
+        for row in table[table.seeds > 0].itertuples():
+            (name,) = row.runs.split()
+            result = json.loads((paths.results("tiny") / "metrics" / f"{name}.json").read_text())
+            method = name.split("-")[-2]
+            detector = by_title.get(getattr(row, "row", ""), tables.ROWS.get(getattr(row, "row", ""), (0, None))[1])
+            detector = detector or own_detector(method)
+            metric = row.metric if row.metric == "auroc" else f"{row.metric}_{row.convention}"
+            outliers = getattr(row, "outliers", "far")
+            found = result["accuracy"] if row.metric == "accuracy" else result["detectors"][detector][outliers][metric]
+            assert (row.ours, row.low, row.high) == pytest.approx(
+                [100 * found[key] for key in ("value", "low", "high")]
+            )
 
 
 def test_fine_tuned_rows_stand_for_themselves(written):
     (run,) = chosen("ice", "finetune")
     write_result(run, 0.5)
-    table = tables.table2("tiny")
+    table = tables.table2()
     fine = cell2(table, "ICE", "auroc", protocol="finetune")
-    assert (fine.paper, fine.ours, fine.runs) == (98.96, pytest.approx(47.0), run.name)
-    assert cell2(table, "ICE", "auroc").ours == pytest.approx(87.0)
+    assert (fine.paper, fine.ours, fine.runs, fine["name"]) == (98.96, pytest.approx(46.0), run.name, "ICE †")
+    assert cell2(table, "ICE", "auroc").ours == pytest.approx(86.0)
 
 
 def test_table_1_pairs_each_set_with_the_one_that_plays_it(written):
-    table = tables.table1("tiny")
+    table = tables.table1()
     block = table[(table.paper_known == "CIFAR10") & (table.network == "wideresnet") & (table.protocol == "scratch")]
-    pairs = list(dict.fromkeys(zip(block.paper_outliers, block.outliers)))
-    assert pairs == [
-        *(("iSUN", ""), ("Places365", ""), ("Textures", ""), ("LSUN", "")),
-        *(("SVHN", "digits-89"), ("CIFAR100", "near_7"), ("", "gaussian"), ("mean", "mean")),
+    assert list(dict.fromkeys(zip(block.kind, block.paper_outliers, block.outliers, strict=True))) == [
+        ("far", "SVHN", "digits-9"),
+        *(("far", name, "") for name in ("iSUN", "Places365", "LSUN")),
+        ("far", "", "gaussian"),
+        ("far", "far", "far"),
+        ("near", "CIFAR100", "digits-8"),
+        ("near", "near", "near"),
+        ("in no mean", "Textures", "blobs"),
     ]
-    near = cell1(table, "ICE", "near_7", "aupr")
-    assert (near.paper, near.paper_outliers, near.known_images, near.outlier_images) == (95.38, "CIFAR100", 300, 102)
-    assert near.ours == pytest.approx(88.1) and near.difference == pytest.approx(88.1 - 95.38)
-    assert near.runs == "few-wideresnet-scratch-ice-0"
-    other = cell1(table, "ICE", "near_7", "aupr", convention="known_positive")
-    assert np.isnan(other.difference) and other.ours == pytest.approx(88.2)
+    near = cell1(table, "ICE", "digits-8", "aupr")
+    assert (near.paper, near.paper_outliers, near.known_images, near.outlier_images) == (95.38, "CIFAR100", 300, 100)
+    assert near.ours == pytest.approx(90.1) and near.difference == pytest.approx(90.1 - 95.38)
+    assert near.runs == "digits-wideresnet-scratch-ice-0"
+    other = cell1(table, "ICE", "digits-8", "aupr", convention="known_positive")
+    assert np.isnan(other.difference) and other.ours == pytest.approx(90.2)
     ours_alone, theirs_alone = cell1(table, "OE", "gaussian"), cell1(table, "OE", "iSUN", column="paper_outliers")
-    assert np.isnan(ours_alone.paper) and ours_alone.ours == pytest.approx(79) and not ours_alone.best_paper
+    assert np.isnan(ours_alone.paper) and ours_alone.ours == pytest.approx(78)
     assert theirs_alone.paper == 99.36 and theirs_alone.seeds == 0 and np.isnan(theirs_alone.ours)
-    assert len(table) == (8 + 8 + 8 + 6) * 3 * 3 * 2, "rows of four blocks, methods, metrics, conventions"
+    rows = 9 * 4 + 9 * 3 + 9 * 3 + 6 * 3  # sets and means times methods: scratch with ratio, the other three blocks
+    assert len(table) == rows * 3 * 2, "and metrics, conventions"
 
 
 def test_two_sets_may_play_the_same_one(written):
-    write_results(written, lambda values: values["tiny"]["known"]["few"]["outliers"]["gaussian"].update(plays="SVHN"))
-    table = tables.table1("tiny")
-    first, second = cell1(table, "OE", "digits-89"), cell1(table, "OE", "gaussian")
+    change(written, lambda values: values["tasks"]["digits"]["outliers"]["gaussian"].update(plays="SVHN"))
+    table = tables.table1()
+    first, second = cell1(table, "OE", "digits-9"), cell1(table, "OE", "gaussian")
     assert first.paper == second.paper == 99.48 and first.ours != second.ours
-    assert "in 50 of 69 triples" in verdicts.verdict1(table, "tiny"), "the paper's cell counts once"
 
 
 def test_means_are_over_far_sets_in_both(written):
-    table = tables.table1("tiny")
-    mean = cell1(table, "ICE", "mean", "fpr95", protocol="finetune")
+    table = tables.table1()
+    mean = cell1(table, "ICE", "far", "fpr95", protocol="finetune")
     assert mean.paper == pytest.approx((2.27 + 11.73 + 4.37 + 1.46 + 1.94) / 5)
-    assert mean.ours == cell2(tables.table2("tiny"), "ICE", "fpr95", protocol="finetune").ours
+    assert mean.ours == cell2(tables.table2(), "ICE", "fpr95", protocol="finetune").ours
     assert mean.difference == pytest.approx(mean.ours - mean.paper, abs=1e-4)
-    many = cell1(table, "OE", "mean", "aupr", paper_known="CIFAR100")
+    many = cell1(table, "OE", "far", "aupr", paper_known="CIFAR100", column="paper_outliers")
     assert many.paper == pytest.approx(90.974) and many.seeds == 0
+    assert cell1(table, "ICE", "near", "fpr95").paper == 22.36
 
 
-def test_the_best_of_three_is_marked_and_ties_are_all_best(written):
-    table = tables.table1("tiny")
-    best = lambda mark, outliers, metric, **keys: [
-        method for method in ("OE", "Energy", "ICE") if getattr(cell1(table, method, outliers, metric, **keys), mark)
-    ]
-    theirs = {"column": "paper_outliers"}
-    assert best("best_paper", "SVHN", "fpr95", **theirs) == ["Energy"], "lower is better"
-    assert best("best_paper", "Places365", "aupr", **theirs) == ["OE", "Energy", "ICE"]
-    assert best("best_paper", "Places365", "aupr", protocol="finetune", **theirs) == ["Energy", "ICE"]
-    assert best("best_ours", "digits-89", "auroc") == ["ICE"] and best("best_ours", "digits-89", "fpr95") == ["OE"]
-    assert best("best_ours", "iSUN", "auroc", **theirs) == []
-    assert best("best_ours", "digits-89", "auroc", network="densenet") == [], "no best where only ICE was run"
-
-
-def test_markdown_of_table_1_is_bold_where_best_and_names_both_sets(written):
-    text = rendering.markdown("table1", tables.table1("tiny"), "tiny")
-    auroc = text.split("### ")[5]
-    assert auroc.startswith("CIFAR10 in the paper, digits 0 to 5 here: WideResNet, from scratch, AUROC ↑")
-    expected = ["SVHN", "digits-89", "99.48", "80.00 [79.0, 81.0]", "-19.48", "**99.76**", "85.00 [84.0, 86.0]"]
-    assert line(auroc, "SVHN") == [*expected, "-14.76", "99.58", "**90.00** [89.0, 91.0]", "-9.58"]
-    assert line(auroc, "iSUN")[1:5] == ["–", "99.36", "–", "–"]
-    assert line(auroc, "gaussian")[:3] == ["–", "gaussian", "–"]
-    dense = text[text.index("DenseNet, from scratch, AUPR") :]
-    assert line(dense.split("###")[0], "SVHN")[2:6] == ["99.44", "not run at this scale", "–", "99.83"]
-    assert text.endswith("its part is not run at this scale: WideResNet, from scratch\n\nNot run at this scale.\n")
+def test_added_methods_follow_the_papers_rows(written):
+    title = "likelihood ratio (ours)"
+    for table, column in ((tables.table1(), "method"), (tables.table2(), "row"), (tables.table3(), "row")):
+        ours = table[(table[column] == title) & (table.metric == "auroc")]
+        assert ours.paper.isna().all() and (ours[ours.outliers != ""].ours > 0).all()
+    assert cell2(tables.table2(), title, "accuracy").ours == 90.0
+    assert cell(tables.table3(), row=title, metric="auroc", outliers="far").model == "WRN(RatioHead)"
+    assert title in render.markdown("table1", tables.table1())
 
 
 def test_rows_that_were_not_run_say_so(written):
-    table = tables.table2("tiny")
+    table = tables.table2()
     missing = cell2(table, "ICE", "auroc", known="CIFAR100")
     assert missing.seeds == 0 and np.isnan(missing.ours)
-    text = rendering.markdown("table2", table, "tiny")
-    assert text.count("not run at this scale") == 1 + 6 * 3 and "CIFAR100 in the paper; its part is not" in text
-    table = tables.table3("tiny")
-    assert table.groupby(["row", "model"], sort=False).seeds.max().tolist() == [1, 0, 1, 0, 1]
-    assert (
-        line(rendering.markdown("table3", table, "tiny").split("###")[1], "ICE⁻, WRN(G)")[2] == "not run at this scale"
+    assert render.markdown("table2", table).endswith("### CIFAR100 in the paper\n\nNot run at this scale.\n")
+    table = tables.table3()
+    assert table.groupby(["row", "model"], sort=False).seeds.max().tolist() == [1, 0, 1, 0, 1, 1]
+    text = part(
+        render.markdown("table3", table), "CIFAR10 in the paper, digits 0 to 5 here, far outliers, outlier-positive"
     )
-    write_results(written, lambda values: [values["runs"][group].update(known=[]) for group in ("few", "finetune")])
-    for name in ("table3", "extended"):
-        assert rendering.markdown(name, getattr(tables, name)("tiny"), "tiny").endswith("Not run at this scale.\n")
-        assert r"\begin{table}" not in rendering.tex(name, getattr(tables, name)("tiny"), "tiny")
+    assert line(text, "ICE⁻, WRN\\(G\\)".replace("\\", ""))[2] == "not run"
+    written.params = written.params | {"runs": []}
+    for name in NAMES:
+        assert render.markdown(name, getattr(tables, name)()).endswith("Not run at this scale.\n")
+        assert r"\begin{table}" not in render.tex(name, getattr(tables, name)())
+
+
+def test_a_task_without_near_outliers_has_no_near_mean(written):
+    def edit(values):
+        values["tasks"]["digits"] |= {"near": [], "far": ["digits-8", "digits-9"]}
+
+    change(written, edit)
+    assert cell1(tables.table1(), "ICE", "near", column="paper_outliers").seeds == 0
+    assert cell2(tables.table2(), "ICE", "auroc", outliers="near").seeds == 0
+    assert ", near outliers" not in render.markdown("table2", tables.table2())
+    assert ", near outliers" not in render.markdown("extended", tables.extended())
 
 
 def test_table_3_has_the_papers_rows(written):
     (run,) = chosen("bce")
     write_result(run, 0.6, accuracy=0.5)
-    bce = cell(tables.table3("tiny"), row="BCE", metric="accuracy")
+    table = tables.table3()
+    bce = cell(table, row="BCE", metric="accuracy")
     assert (bce.paper, bce.ours, bce.model, bce.runs) == (95.81, 50.0, "WRN", run.name)
-    table = tables.table3("tiny")
-    assert cell(table, row="BCE", metric="fpr95").difference == pytest.approx(57.3 - 4.48)
-    assert cell(table, row="Energy", model="WRN", metric="auroc").runs == "few-wideresnet-scratch-energy-0"
+    assert cell(table, row="BCE", metric="fpr95", outliers="far").difference == pytest.approx(56.3 - 4.48)
+    energy = cell(table, row="Energy", model="WRN", metric="auroc", outliers="far")
+    assert energy.runs == "digits-wideresnet-scratch-energy-0"
 
 
-def test_the_extended_table_takes_ice_less_plain(written):
+def test_the_extended_table_has_every_detector_on_every_network(written):
     (run,) = chosen("ice")
     write_result(run, without=["vim"])
-    table = tables.extended("tiny")
-    assert list(dict.fromkeys(table.row)) == list(tables.POSTHOC.values())
-    assert list(dict.fromkeys(table.outliers)) == ["mean", "near_7"], "far sets are in the mean"
-    knn = cell(table, row="kNN", outliers="near_7", metric="fpr95", convention="known_positive")
-    assert (knn.plain, knn.ice, knn.difference) == pytest.approx((68.4, 88.4, 20.0))
-    assert (knn.plain_low, knn.ice_high) == pytest.approx((67.4, 89.4))
-    vim = cell(table, row="ViM", outliers="mean", metric="auroc")
-    assert (vim.plain_seeds, vim.ice_seeds) == (1, 0) and np.isnan(vim.difference)
-    own = cell(table, row="ICE's own score", outliers="mean", metric="auroc")
-    assert own.ice == pytest.approx(87.0) and own.plain_seeds == 0
-    text = rendering.markdown("extended", table, "tiny")
-    assert line(text.split("###")[1], "ViM")[4:7] == ["67.00 [66.0, 68.0]", "not run at this scale", "–"]
-    assert line(text.split("###")[1], "ICE's own score")[4:7] == ["–", "87.00 [86.0, 88.0]", "–"]
+    table = tables.extended()
+    assert list(dict.fromkeys(table.row)) == [*tables.POSTHOC.values(), "own score"]
+    assert list(dict.fromkeys(table.outliers)) == ["far", "near"]
+    assert set(table.network) == {"Plain training", "OE", "Energy", "ICE", "BCE", "likelihood ratio (ours)"}
+    knn = cell(table, "known_positive", row="kNN", network="OE", outliers="near", metric="fpr95")
+    assert knn.ours == pytest.approx(75.4) and (knn.low, knn.high) == pytest.approx((74.4, 76.4))
+    assert cell(table, row="ViM", network="ICE", outliers="far", metric="auroc").seeds == 0
+    text = part(render.markdown("extended", table), "CIFAR10 in the paper, digits 0 to 5 here, far outliers, AUROC")
+    assert line(text, "ViM") == ["ViM", "66.0", "76.0", "81.0", "not run", "71.0", "71.0"]
+    assert line(text, "own score")[1] == "–" and "network Plain training" in text
+
+
+def test_each_run_is_shown_on_every_set(written):
+    table = tables.each("auroc")
+    assert list(table.index) == [run.name for run in runs.declared()]
+    assert table.loc["digits-wideresnet-finetune-ice-0"].to_dict() == pytest.approx(
+        {"digits-8": 90, "digits-9": 89, "gaussian": 88, "blobs": 87, "far": 86, "near": 85}
+    )
 
 
 def test_several_seeds_become_mean_and_deviation(written):
-    write_results(written, lambda values: values.update(seeds=["0", "1", "2"]))
-    for run in params.declared("tiny"):
-        write_result(run, 0.73 + 0.1 * run.seed)
-    ice = cell2(tables.table2("tiny"), "ICE", "auroc")
-    assert ice.ours == pytest.approx(80.0) and ice.std == pytest.approx(10.0) and ice.seeds == 3 and np.isnan(ice.low)
-    assert "80.00 ± 10.00" in rendering.markdown("table2", tables.table2("tiny"), "tiny")
-    first = cell1(tables.table1("tiny"), "OE", "digits-89")
-    assert (first.ours, first.std) == pytest.approx((83.0, 10.0)) and len(first.runs.split()) == 3
-    assert "seeds 0, 1, 2" in rendering.markdown("table1", tables.table1("tiny"), "tiny")
-    knn = cell(tables.extended("tiny"), row="kNN", outliers="mean", metric="auroc")
-    assert (knn.ice_std, knn.difference) == pytest.approx((10.0, 0.0))
-    assert "of 20 comparisons 0 have" in verdicts.verdict2(tables.table2("tiny"), "tiny"), "all means are equal"
+    change(written, lambda values: values.update(seeds=[0, 1, 2]))
+    for run in runs.declared():
+        write_result(run, 0.74 + 0.1 * run.seed)
+    ice = cell2(tables.table2(), "ICE", "auroc")
+    assert (
+        ice.ours == pytest.approx(80.0) and ice["std"] == pytest.approx(10.0) and ice.seeds == 3 and np.isnan(ice.low)
+    )
+    assert ice.by_seed == {0: 70.0, 1: 80.0, 2: 90.0}
+    text = render.markdown("table2", tables.table2())
+    assert "80.00 ± 10.00" in text and "After ±: standard deviation over seeds" in text and "bootstrap" not in text
+    first = cell1(tables.table1(), "OE", "digits-9")
+    assert (first.ours, first["std"]) == pytest.approx((83.0, 10.0)) and len(first.runs.split()) == 3
+    assert "seeds: 0, 1, 2" in render.markdown("table1", tables.table1())
+    assert cell(tables.extended(), row="kNN", network="ICE", outliers="far", metric="auroc")["std"] == pytest.approx(10)
+
+
+def test_markdown_of_table_1_names_both_sets_and_marks_no_best(written):
+    text = render.markdown("table1", tables.table1())
+    auroc = part(text, "CIFAR10 in the paper, digits 0 to 5 here: WideResNet, from scratch, AUROC ↑")
+    expected = ["far", "SVHN", "digits-9", "99.48", "79.00 [78.0, 80.0]", "99.76", "84.00 [83.0, 85.0]"]
+    assert line(auroc, "SVHN")[:-1] == [*expected, "99.58", "89.00 [88.0, 90.0]"]
+    assert line(auroc, "iSUN")[2:5] == ["–", "99.36", "–"] and line(auroc, "gaussian")[:4] == [
+        "far",
+        "–",
+        "gaussian",
+        "–",
+    ]
+    assert line(auroc, "mean near")[:3] == ["near", "mean near", "mean near"]
+    dense = part(text, "CIFAR10 in the paper, digits 0 to 5 here: DenseNet, from scratch, AUPR ↑")
+    assert line(dense, "SVHN")[3:6] == ["99.44", "not run", "99.83"]
+    assert "**" not in text, "no best is marked"
 
 
 def test_latex_has_only_what_latex_can_set(written):
     counts = {}
     for name in NAMES:
-        text = rendering.tex(name, getattr(tables, name)("tiny"), "tiny")
+        text = render.tex(name, getattr(tables, name)())
         assert text.isascii(), {c for c in text if not c.isascii()}
         unlabelled = "\n".join(line for line in text.splitlines() if not line.startswith(r"\label"))
-        assert r"near\_7" in unlabelled and not re.search(r"(?<!\\)_", unlabelled)
+        assert not re.search(r"(?<!\\)[_#]", unlabelled)
         counts[name] = text.count(r"\begin{tabular}")
-        assert counts[name] == text.count(r"\end{tabular}}") == text.count(r"\caption{")
-        assert text.count(r" & ") and all(
-            len({row.count(" & ") for row in tabular.splitlines() if row.endswith(r" \\") and "multicolumn" not in row})
-            == 1
-            for tabular in text.split(r"\end{table}")[:-1]
-        )
-    assert counts == {"table1": 9, "table2": 2, "table3": 2, "extended": 4}
-    assert latex.escape("a_b 5 % **2.0** ~{x}^\\") == (
-        r"a\_b 5 \% \textbf{2.0} \textasciitilde{}\{x\}\textasciicircum{}\textbackslash{}"
-    )
+        assert counts[name] == text.count(r"\end{tabular}}") == text.count(r"\caption{") == text.count(r"\resizebox")
+        assert text.count(r"\multicolumn") >= counts[name]
+    assert counts == {"table1": 9, "table2": 3, "table3": 3, "extended": 4}
 
 
-def test_latex_captions_explain_the_marks_and_tell_of_their_own_block(written):
-    text = rendering.tex("table2", tables.table2("tiny"), "tiny")
+def test_latex_captions_tell_of_their_own_block(written):
+    text = render.tex("table2", tables.table2())
     for found in re.findall(r"\\caption\{(.*)\}\n", text):
-        for part in (
+        for words in (
             r"$\dagger$ fine-tuned, $\ddagger$ from scratch",
-            "2 epochs from scratch",
-            r"near\_7 (102, beside",
+            "from scratch; epochs: 2",
+            "digits-8 (100, beside",
         ):
-            assert part in found
-    found = re.findall(r"\\caption\{(.*)\}\n", rendering.tex("table1", tables.table1("tiny"), "tiny"))
+            assert words in found
+    found = re.findall(r"\\caption\{(.*)\}\n", render.tex("table1", tables.table1()))
     assert ["DenseNet-7-4" in text for text in found] == [False] * 6 + [True] * 3
-    assert ["1 epochs of fine-tuning" in text for text in found] == [True] * 3 + [False] * 6
+    assert ["from the plain network; epochs: 1" in text for text in found] == [True] * 3 + [False] * 6
 
 
 def test_captions_state_counts_networks_and_hardware_of_each_block(written):
     (run,) = chosen("ice", network="densenet")
     write_result(run, device="GPU")
-    about = captions.caption("table1", "tiny")
+    about = captions.caption("table1")
+    end = "seeds: 0; cpu, threads: 1, float32, torch 2."
     assert about.told() == [
-        "CIFAR10's part is played by digits 0 to 5 (300 test images); detection is averaged over "
-        "digits-89 (100, beside SVHN), gaussian (101), and not over near_7 (102, beside CIFAR100).",
-        "CIFAR10: WideResNet-10-1, 1 epochs of fine-tuning the plain network, seeds 0, "
-        "runs few-wideresnet-finetune-{oe,energy,ice}-0; cpu, 1 threads, float32, torch 2.",
-        "CIFAR10: WideResNet-10-1, 2 epochs from scratch, seeds 0, "
-        "runs few-wideresnet-scratch-{oe,energy,ice}-0; cpu, 1 threads, float32, torch 2.",
-        "CIFAR10: DenseNet-7-4, 2 epochs from scratch, seeds 0, "
-        "runs few-densenet-scratch-ice-0; GPU, 1 threads, float32, torch 2.",
+        "CIFAR10's part is played by digits 0 to 5 (test images: 300). Outliers, far: digits-9 (101, beside SVHN), "
+        "gaussian (102); near: digits-8 (100, beside CIFAR100); in no mean: blobs (103, beside Textures).",
+        f"CIFAR10: WideResNet-10-1, fine-tuned, from the plain network; epochs: 1; {end}",
+        f"CIFAR10: WideResNet-10-1, from scratch; epochs: 2; {end}",
+        f"CIFAR10: DenseNet-7-4, from scratch; epochs: 2; {end.replace('cpu', 'GPU')}",
     ]
-    for part in ("bootstrap", "standard deviation over seeds", "Outlier-positive", "Bold"):
-        assert part in about.legend
+    for words in ("bootstrap", "of one seed", "Outlier-positive"):
+        assert words in about.legend
     (run,) = chosen("bce")
     write_result(run, device="GPU")
-    assert (
-        captions.caption("table3", "tiny")
-        .told()[1]
-        .endswith("cpu, 1 threads, float32, torch 2 and GPU, 1 threads, float32, torch 2.")
+    assert "cpu, threads: 1, float32, torch 2 and GPU" in captions.caption("table3").told()[1]
+    assert " and GPU" not in captions.caption("table2").told()[1], "BCE is not in Table 2"
+
+
+def test_small_print_names_scale_tasks_runs_and_hardware(written):
+    scratch = [run for run in runs.declared() if run.protocol == "scratch" and run.network == "wideresnet"]
+    first, second = captions.small_print(*scratch[:2]).splitlines()
+    assert first == "tiny scale; digits: digits 0 to 5."
+    assert second == (
+        "digits: WideResNet-10-1, from scratch; epochs: 2; seeds: 0; cpu, threads: 1, float32, torch 2. "
+        "Runs: digits-wideresnet-scratch-plain-0, digits-wideresnet-scratch-oe-0."
     )
-    assert " and GPU" not in captions.caption("table2", "tiny").told()[1], "BCE is not in Table 2"
-
-
-def test_verdict_calls_a_lead_open_where_intervals_overlap(written):
-    for protocol in ("scratch", "finetune"):
-        for run in chosen("ice", protocol):
-            write_result(run, 0.9, accuracy=0.905)
-    text = verdicts.verdict2(tables.table2("tiny"), "tiny")
-    assert line(text, "MSP, CIFAR10", "AUROC")[2:] == ["+8.34", "+20.00", "same order"]
-    assert line(text, "MSP, CIFAR10", "Accuracy")[2:] == ["+1.27", "+0.50", "open"]
-    assert line(text, "OE †, CIFAR10", "FPR95")[2:] == ["+2.79", "-10.00", "**other order**"]
-    assert line(text, "Energy ‡, CIFAR10", "FPR95")[2:] == ["+0.79", "-5.00", "**other order**"]
-    # post-hoc: three AUROC and one accuracy; OE and Energy, in both protocols: four metrics each
-    assert "of 20 comparisons 11 have the paper's order, 4 the other one, and 5 are within the noise" in text
-
-
-def test_verdict_of_table_1_counts_triples(written):
-    text = verdicts.verdict1(tables.table1("tiny"), "tiny")
-    assert "In the paper, ICE is best or ties in 50 of 69 triples" in text
-    # three sets, two protocols: AUPR and AUROC are ICE's, FPR95 is OE's
-    assert (
-        "it is in 12 of 18: clearly ahead of the better of the others in 12, clearly behind it in 6, and open in 0"
-        in text
-    )
-    assert line(text, "CIFAR10, WideResNet †", "AUPR")[2:] == ["6 of 6", "3 of 3", "3 (+5.00)", "0", "0"]
-    assert line(text, "CIFAR10, WideResNet ‡", "FPR95")[2:] == ["3 of 6", "0 of 3", "0", "3 (-10.00)", "0"]
-    (run,) = chosen("energy")
-    write_result(run, 0.89)
-    text = verdicts.verdict1(tables.table1("tiny"), "tiny")
-    assert line(text, "CIFAR10, WideResNet ‡", "AUROC")[2:] == ["5 of 6", "3 of 3", "0", "0", "3"]
-    write_results(written, lambda values: values["runs"]["few"].update(methods=["plain", "ice"]))
-    write_results(written, lambda values: values["runs"]["finetune"].update(methods=["ice"]))
-    assert verdicts.verdict1(tables.table1("tiny"), "tiny").endswith("At tiny scale, none of them was run.")
-
-
-def test_verdict_of_table_3_compares_each_row_with_ice(written):
-    text = verdicts.verdict3(tables.table3("tiny"), "tiny")
-    assert line(text, "Energy, WRN", "AUROC")[2:] == ["+0.06", "+5.00", "same order"]
-    assert line(text, "BCE, WRN", "FPR95")[2:] == ["+1.15", "-15.00", "**other order**"]
-    assert "of 8 comparisons 4 have the paper's order, 2 the other one, and 2 are within the noise" in text
-    write_results(written, lambda values: values["runs"]["few"].update(methods=["plain"]))
-    assert verdicts.verdict3(tables.table3("tiny"), "tiny") == "At tiny scale, ICE and its baselines were not run."
-
-
-def test_verdict_of_the_extended_table_counts_detectors(written):
-    (run,) = chosen("ice")
-    write_result(run, 0.71, without=["vim", "gen"])
-    assert "| 9           | 0                         | 0       | 9      |" in (
-        verdicts.verdict_extended(tables.extended("tiny"), "tiny")
-    )
-    write_result(run, 0.6)
-    assert line(verdicts.verdict_extended(tables.extended("tiny"), "tiny"), "near set near_7")[1:] == [
-        "11",
-        "0",
-        "11 (-10.00)",
-        "0",
-    ]
-    write_result(run, without=tables.POSTHOC)
-    assert "no post-hoc detector" in verdicts.verdict_extended(tables.extended("tiny"), "tiny")
-
-
-def test_stale_missing_and_broken_results_are_refused(written):
-    run = params.declared("tiny")[0]
-    changed = run.model_copy(update={"shape": run.shape.model_copy(update={"widen": 2})})
-    with pytest.raises(ValueError, match="was made with other parameters than params.yaml has"):
-        results.load(changed)
-    paths.metrics(run).write_text("{")
-    with pytest.raises(
-        ValueError, match=r"results/metrics/tiny/few-wideresnet-scratch-plain-0.json is not readable JSON"
-    ):
-        results.load(run)
-    paths.metrics(run).unlink()
-    with pytest.raises(ValueError, match="is missing; `dvc repro` makes it"):
-        results.load(run)
-
-
-def test_figures_and_tables_are_the_same_bytes_each_time(written):
-    found = []
-    for _ in range(2):
-        made = {name: {"tiny": getattr(tables, name)("tiny")} for name in NAMES}
-        plots.style()
-        plots.save(plots.figure1(made["table2"]), "fig1", captions.FIGURE1, "small print")
-        for name in NAMES:
-            getattr(rendering, f"write_{name}")(made[name])
-        found.append(written.bytes("figures/*"))
-    assert found[0] == found[1] and len(found[0]) == 3 + 3 * len(NAMES)
-    read = {name: len(pd.read_csv(paths.FIGURES / f"{name}.csv")) for name in ("table1", "table2", "table3")}
-    assert read == {"table1": 540, "table2": 15 * 4 * 2, "table3": 5 * 4 * 2}
-    assert len(pd.read_csv(paths.FIGURES / "table2_extended.csv")) == 12 * 2 * 3 * 2
-
-
-def test_figure_1_shows_each_protocol_of_the_task_that_plays_cifar10(written):
-    table = tables.table2("tiny")
-    theirs, ours = plots.figure1({"tiny": table}).axes
-    marked = lambda ax: [
-        (line.get_label(), line.get_markerfacecolor()) for line in ax.lines if line.get_label() in plots.MARKERS
-    ]
-    assert len(marked(theirs)) == 9 and {face for _, face in marked(theirs)} == {"none"}
-    assert len(marked(ours)) == 9 and "none" not in {face for _, face in marked(ours)}
-    for ax in (theirs, ours):
-        assert [note.get_text() for note in ax.texts] == ["*"] * 3
-    assert max(line.get_ydata()[0] for line in ours.lines) < 91 and "digits 0 to 5" in ours.get_title()
-
-
-def test_metrics_of_a_run_come_from_its_score_file(inside):
-    import torch
-
-    from icelib import tensors
-
-    run = params.run("tiny", "few", "wideresnet", "scratch", "ice", 0)
-    generator = torch.Generator().manual_seed(0)
-    draw = lambda shift, count: shift + torch.randn(count, generator=generator, dtype=torch.float64)
-    scores = {"ice/known": draw(1, 60), "ice/digits-89": draw(0, 50), "ice/gaussian": draw(-1, 40)}
-    labels = torch.arange(60) % 6
-    tensors.save(
-        paths.scores(run),
-        scores | {"labels": labels, "predicted": labels.roll(1) * (labels > 2) + labels * (labels <= 2)},
-        {"environment": {}, "run": run.model_dump()},
-    )
-    result = results.measure(run)
-    assert result == results.load(run)
-    found = result["detectors"]["ice"]
-    expected = {
-        name: metrics.detection_metrics(scores["ice/known"], scores[f"ice/{name}"])
-        for name in ("digits-89", "gaussian")
-    }
-    for name, values in expected.items():
-        assert {key: entry["value"] for key, entry in found[name].items()} == pytest.approx(values, abs=1e-9)
-    assert found["mean"]["auroc"]["value"] == pytest.approx(np.mean([values["auroc"] for values in expected.values()]))
-    assert all(
-        entry["low"] <= entry["value"] <= entry["high"] for entry in found["mean"].values() if 0 < entry["value"] < 1
-    )
-    assert result["accuracy"]["value"] == pytest.approx(0.5)
-    assert result["images"] == {"known": 60, "digits-89": 50, "gaussian": 40}
-
-
-def test_small_print_names_scale_task_runs_and_hardware(written):
-    runs = [run for run in captions.runs_of_figure1() if run.protocol == "scratch"]
-    for run in runs:
-        write_json(paths.history(run), {"environment": results.load(run)["environment"]})
-    text = captions.small_print(*runs)
-    assert text.startswith(
-        "tiny scale, few: digits 0 to 5. Runs (the last number is the seed): few-wideresnet-scratch-{"
-    )
-    assert text.endswith("-0. cpu, 1 threads, float32, torch 2.")
-    paths.history(runs[0]).unlink()
-    with pytest.raises(ValueError, match=r"results/history/tiny/.*.json is missing; `dvc repro` makes it"):
-        captions.small_print(*runs)
+    (paths.results("tiny") / "history" / f"{scratch[0].name}.json").unlink()
+    with pytest.raises(ValueError, match=r"results/tiny/history/.*.json is missing; `dvc repro` makes it"):
+        captions.small_print(*scratch)
     assert captions.small_print() == "No run is declared."
 
 
-def test_small_print_and_legend_do_not_overlap(written):
-    """The saved picture grows downwards for the small print; the legend must stay where it was."""
-    drawn = plots.figure1({"tiny": tables.table2("tiny")})
-    drawn.draw_without_rendering()
-    before = drawn.legends[0].get_window_extent().y0
-    plots.save(drawn, "fig1", captions.FIGURE1, "small print " * 30)
-    renderer = drawn.canvas.get_renderer()
-    legend, note = drawn.legends[0].get_window_extent(renderer), drawn.texts[-1].get_window_extent(renderer)
-    assert note.y1 < legend.y0 and legend.y0 == pytest.approx(before, abs=2)
+def test_one_seed_or_two_test_no_claim(written):
+    table = tables.table2()
+    cells = table[(table.paper_known == "CIFAR10") & (table.outliers == "far")]
+    made = claims.compare("words", "place", cells, "auroc", "ICE ‡", "OE ‡")
+    assert made == ("words", "place", "CIFAR10: AUROC, far, ICE ‡ − OE ‡", "+0.19", "+10.00, 1 seed", claims.NOT_TESTED)
+    assert claims.compare("", "", cells, "accuracy", "ICE ‡", "MSP").paper == "+1.27"
+    change(written, lambda values: values.update(seeds=[0, 1]))
+    table = tables.table2()
+    cells = table[(table.paper_known == "CIFAR10") & (table.outliers == "far")]
+    made = claims.compare("", "", cells, "auroc", "ICE ‡", "OE ‡")
+    assert made.ours == "+10.00 [+10.00, +10.00], 2 seeds" and made.verdict == claims.NOT_TESTED
+    dense = tables.table1().query("network == 'densenet' and paper_outliers == 'near'")
+    assert claims.compare("", "", dense, "fpr95", "OE ‡", "ICE ‡")[2:] == (
+        *("CIFAR10, DenseNet: FPR95, near, OE ‡ − ICE ‡", "+0.69", "not run", claims.NOT_TESTED),
+    )
+    many = table[(table.paper_known == "CIFAR100") & (table.outliers == "far")]
+    made = claims.compare("", "", many, "auroc", "ICE ‡", "OE ‡")
+    assert (made.paper, made.ours, made.verdict) == ("+0.44", "not run", claims.NOT_TESTED)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((0.80, 0.82, 0.81), claims.OPEN),
+        ((0.90, 0.91, 0.92), claims.HOLDS),
+        ((0.70, 0.71, 0.72), claims.FAILS),
+    ],
+)
+def test_three_seeds_test_a_claim_in_pairs(written, values, expected):
+    change(written, lambda content: content.update(seeds=[0, 1, 2]))
+    for run in chosen("ice"):
+        write_result(run, values[run.seed])
+    for run in chosen("oe"):
+        write_result(run, (0.81, 0.80, 0.82)[run.seed])
+    table = tables.table2()
+    cells = table[(table.paper_known == "CIFAR10") & (table.outliers == "far")]
+    assert claims.compare("", "", cells, "auroc", "ICE ‡", "OE ‡").verdict == expected
+    for run in chosen("oe"):
+        write_result(run, device="GPU")
+    table = tables.table2()
+    cells = table[(table.paper_known == "CIFAR10") & (table.outliers == "far")]
+    assert claims.compare("", "", cells, "auroc", "ICE ‡", "OE ‡").verdict == claims.NOT_TESTED, "another device"
+
+
+def test_the_claim_table_says_repeated_words_once():
+    rows = [claims.Claim("a", "Intro", f"m{i}", "+1.00", "–", claims.OPEN) for i in range(2)]
+    table = claims.table([*rows, claims.Claim("b", "Intro", "m", "–", "–", claims.HOLDS)])
+    assert list(table) == list(claims.HEADS) and table["place"].tolist() == ["Intro", "″", "Intro"]
+    assert claims.table([]).empty
+
+
+def test_stale_missing_and_broken_results_are_refused(written):
+    run = runs.declared()[0]
+    path = paths.results("tiny") / "metrics" / f"{run.name}.json"
+    changed = run.model_copy(update={"shape": run.shape.model_copy(update={"widen": 2})})
+    for read in (results.metrics, results.history):
+        with pytest.raises(ValueError, match="was made with other parameters than params.yaml has"):
+            read(changed)
+    with pytest.raises(ValueError, match=r"results/tiny/snapshots/.*.json is missing; `dvc repro` makes it"):
+        results.snapshots(run)
+    path.write_text("{")
+    with pytest.raises(
+        ValueError, match=r"results/tiny/metrics/digits-wideresnet-scratch-plain-0.json is not readable"
+    ):
+        results.metrics(run)
+
+
+def test_a_sweep_of_other_values_is_refused(written):
+    from icelib.analysis import choice
+
+    rows = [{"change": change, "digest": store.digest(run)} for change, run in choice.candidates("ice-weight")]
+    path = paths.results("tiny") / "sweeps" / "ice-weight.json"
+    write_json(path, {"candidates": rows})
+    assert results.sweep("ice-weight")["candidates"] == rows
+    change(written, lambda values: values["protocols"]["sweep"].update(learning_rate=0.05))
+    with pytest.raises(ValueError, match=r"sweeps/ice-weight.json was made with other parameters"):
+        results.sweep("ice-weight")
+
+
+def test_tables_are_the_same_bytes_each_time(written):
+    found = []
+    for _ in range(2):
+        for name in NAMES:
+            render.write(name, getattr(tables, name)(), "benchmark")
+        found.append(written.bytes("figures/tiny/benchmark/*"))
+    assert found[0] == found[1] and len(found[0]) == 3 * len(NAMES)
+    read = {name: len(pd.read_csv(paths.figures("tiny") / "benchmark" / f"{name}.csv")) for name in NAMES[1:]}
+    far_and_near = (4 + 3) * 2  # metrics and conventions
+    assert read == {"table2": 16 * far_and_near, "table3": 6 * far_and_near, "extended": (6 * 11 + 5) * 12}
+
+
+def test_a_figure_is_saved_with_its_source_beside_it_and_not_in_the_picture(written):
+    epochs = [
+        {
+            "epoch": number,
+            "loss": {"cross_entropy": 1.0, "known": 0.1},
+            "accuracy": 0.5,
+            "validation": {name: {"auroc": 0.7} for name in ("outliers", "jigsaw")},
+            "score_quantiles": {name: list(range(7)) for name in ("known", "outliers")},
+        }
+        for number in (1, 2)
+    ]
+    found = []
+    for _ in range(2):
+        figures.style()
+        figure = figures.history(epochs)
+        figures.save(figure, "training/history", "A caption.", "digits-wideresnet-scratch-ice-0")
+        found.append(written.bytes("figures/tiny/training/*"))
+    assert found[0] == found[1] and len(found[0]) == 3
+    assert not figure.texts, "nothing is written into the picture"
+    text = (paths.figures("tiny") / "training" / "history.txt").read_text()
+    assert text == "A caption.\n\ndigits-wideresnet-scratch-ice-0\n"
+    with Image.open(paths.figures("tiny") / "training" / "history.png") as picture:
+        assert picture.text["Description"] == text.strip()
+
+
+def test_style_overrides_the_users_own_settings():
+    import matplotlib
+
+    figures.style()
+    wanted = dict(matplotlib.rcParams)
+    matplotlib.rcParams.update({"font.size": 30, "lines.linewidth": 9, "savefig.facecolor": "red", "axes.grid": True})
+    figures.style()
+    assert {key: value for key, value in matplotlib.rcParams.items() if value != wanted[key]} == {}
+
+
+def test_images_are_shown_in_a_row_for_each_group():
+    groups = {"known": np.zeros((3, 3, 32, 32), np.uint8), "outliers": np.full((20, 3, 32, 32), 255, np.uint8)}
+    first, second = figures.image_grid(groups).axes
+    assert first.images[0].get_array().shape == (32, 96, 3) and second.images[0].get_array().shape == (32, 384, 3)
+
+
+def executed():
+    """Run the code cells of notebook 03 in this process; return its names."""
+    import nbformat
+
+    notebook = nbformat.read(SOURCE / "notebooks" / "03_benchmark.ipynb", as_version=4)
+    names = {"display": lambda *shown: None}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+    return names
+
+
+def test_the_benchmark_notebook_draws_figure_1_and_lists_claims(written):
+    names = executed()
+    theirs, far, near = names["figure1"](names["table2"]).axes
+    marked = lambda ax: [x.get_markerfacecolor() for x in ax.lines if not x.get_label().startswith("_")]
+    assert len(marked(theirs)) == 9 and set(marked(theirs)) == {"none"}
+    for ax in (far, near):
+        assert len(marked(ax)) == 10 and "none" not in marked(ax), "with the likelihood ratio"
+        assert [note.get_text() for note in ax.texts] == ["*"] * 4
+    assert {path.rpartition("/")[2] for path in written.bytes("figures/tiny/benchmark/*")} == {
+        *(f"{name}.{suffix}" for name in ("table1", "table2", "extended") for suffix in ("csv", "md", "tex")),
+        *("fig1.png", "fig1.pdf", "fig1.txt"),
+    }
+    rows = names["rows"]
+    assert {row.verdict for row in rows} == {claims.NOT_TESTED} and len({row.measure for row in rows}) > 25
+    stated = {(row.measure): row.paper for row in rows}
+    assert stated["CIFAR10: FPR95, near, Energy ‡ − ICE ‡"] == "+3.79"
+    assert stated["CIFAR10: FPR95, near, OE † − ICE †"] == "+7.19"
+    assert stated["CIFAR10: Accuracy, ICE ‡ − MSP"] == "+1.27"

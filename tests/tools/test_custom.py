@@ -10,7 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from icelib import losses, own, params, paths, results, scores, scoring, training
+from icelib import losses, scores
+from icelib.config import runs as params
+from icelib.evaluation import evaluate as scoring
+from icelib.report import results
+from icelib.tools import custom as own
+from icelib.training.train import train as training
+from icelib.util import paths
 from icelib.methods import METHODS
 from tests.conftest import RUN, Project
 

@@ -9,7 +9,9 @@ import subprocess
 import pytest
 import yaml
 
-from icelib import lookup, paths, provenance, statement, tensors, variant_trail
+from icelib import lookup, statement, variant_trail
+from icelib.tools import provenance
+from icelib.util import paths, tensors
 from tests.conftest import SOURCE
 
 CELL = ["CIFAR10", "ICE", "scratch", "AUROC"]  # of Table 2

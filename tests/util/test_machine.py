@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from icelib import hardware
+from icelib.util import machine as hardware
 
 
 @pytest.mark.parametrize(

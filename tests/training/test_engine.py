@@ -1,0 +1,162 @@
+"""The engine: what a step is, how training starts, and what an epoch draws."""
+
+import numpy as np
+import pytest
+import torch
+
+from icelib import models
+from icelib.config import runs, schema
+from icelib.data import tasks
+from icelib.methods import METHODS, PAPER
+from icelib.training import batches, engine, store, train
+from icelib.util.errors import DivergedError
+from tests.conftest import RUN
+
+CPU = torch.device("cpu")
+
+
+def a_run(method="ice", **schedule):
+    run = runs.run(*RUN, method, 0)
+    return run.model_copy(update={"schedule": run.schedule.model_copy(update=schedule)})
+
+
+def small_data():
+    generator = torch.Generator().manual_seed(0)
+    known = torch.randint(0, 256, (200, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return {"known": known, "labels": torch.arange(200) % 6, "outliers": known.flip(0)[:90]}
+
+
+@pytest.mark.parametrize("method", PAPER)
+def test_every_method_takes_steps(inside, method):
+    values = inside.params
+    margins = {"margin_known": -5.0, "margin_outlier": -1.0}
+    values["train"]["energy"] = {"weight": 0.1} | margins
+    values["train"]["energy_gaussian"] = values["train"]["ice"] | {"margin_known": 1.0, "margin_outlier": 8.0}
+    values["train"]["bce"], values["train"]["ice_minus"] = dict(values["train"]["oe"]), dict(values["train"]["ice"])
+    inside.params = values
+    terms = engine.Engine(runs.run(*RUN, method, 0), small_data(), 6, CPU).epoch(0)
+    assert len(terms) >= 1 and all(np.isfinite(value) for value in terms.values())
+
+
+def test_a_loss_may_be_a_tensor_and_ask_for_features(inside, monkeypatch):
+    seen = {}
+
+    def loss(known_logits, labels, outlier_logits, *, weight, known_features, outlier_features):
+        seen["shapes"] = known_features.shape, outlier_features.shape
+        return torch.nn.functional.cross_entropy(known_logits, labels) + weight * outlier_features.square().mean()
+
+    monkeypatch.setitem(METHODS, "ice", METHODS["ice"]._replace(loss=loss))
+    assert list(engine.Engine(a_run(), small_data(), 6, CPU).epoch(0)) == ["loss"]
+    assert seen["shapes"] == ((32, 64), (32, 64))
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_step(inside, monkeypatch):
+    terms = lambda *_, weight: {"cross_entropy": torch.zeros((), requires_grad=True), "grow": torch.tensor(torch.inf)}
+    monkeypatch.setitem(METHODS, "ice", METHODS["ice"]._replace(loss=terms))
+    with pytest.raises(
+        DivergedError, match=r"run digits-\S+: loss is not finite at epoch 1 of 2, step 1 of 6: .*grow = inf"
+    ):
+        engine.Engine(a_run(), small_data(), 6, CPU).epoch(0)
+
+
+def test_a_network_is_compiled_where_params_say_so(inside, monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda module, **options: seen.append((module, options)) or module)
+    engine.Engine(a_run(), small_data(), 6, CPU)
+    assert not seen
+    trained = engine.Engine(a_run().model_copy(update={"compile": True}), small_data(), 6, CPU)
+    assert seen == [(trained.model.backbone, {"dynamic": False})]
+
+
+def finetuned(method):
+    return runs.run("digits", "wideresnet", "finetune", method, 0)
+
+
+@pytest.fixture
+def plain(inside):
+    run = runs.run(*RUN, "plain", 0)
+    train.train(run)
+    return store.load(run)[0]
+
+
+def test_fine_tuning_of_a_linear_head_starts_as_the_plain_network(plain):
+    started = engine.Engine(finetuned("oe"), small_data(), 6, CPU, plain).model
+    for name, value in plain.state_dict().items():
+        assert torch.equal(started.state_dict()[name], value), name
+
+
+def test_fine_tuning_of_ice_starts_from_means_and_covariance_of_the_plain_features(plain):
+    data, _ = tasks.load("digits", "train")
+    started = engine.Engine(finetuned("ice"), data, 6, CPU, plain).model
+    z = models.predict(plain, data["known"], torch.float32, features=True)
+    assert torch.equal(models.predict(started, data["known"], torch.float32, features=True), z)
+    means = torch.stack([z[data["labels"] == i].mean(0) for i in range(6)])
+    torch.testing.assert_close(started.head.means.detach(), means)
+    centred = z - means[data["labels"]]
+    found, expected = started.head.L @ started.head.L.T / 2, centred.T @ centred / len(z)
+    assert torch.linalg.norm(found - expected) < 0.2 * torch.linalg.norm(expected), "but for the shrinkage"
+    # the squared distance of d standard normal coordinates has mean d, and eq. 0.9 halves it
+    distance = -started.head(z).detach().gather(1, data["labels"][:, None]).mean().item()
+    assert distance == pytest.approx(64 / 2, rel=0.2)
+
+
+def test_fine_tuning_can_start_from_a_random_head(plain):
+    run = runs.vary(finetuned("ice"), {"gaussian_head": "random"})
+    started = engine.Engine(run, small_data(), 6, CPU, plain).model
+    torch.testing.assert_close(started.head.L, 0.1 * 8 * torch.eye(64))
+
+
+def test_augmented_images_are_crops_and_mirrors():
+    image = torch.randint(1, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    images, generator = batches.Images(image, CPU), torch.Generator().manual_seed(0)
+    found = images.augmented(torch.zeros(400, dtype=torch.int64), generator)
+    padded = torch.nn.functional.pad(image[0], (4,) * 4)
+    crops = [padded[:, i : i + 32, j : j + 32] for i in range(9) for j in range(9)]
+    expected = {crop.flip(dims).numpy().tobytes() for crop in crops for dims in ([], [2])}
+    seen = {x.numpy().tobytes() for x in found.contiguous()}
+    assert seen <= expected and len(seen) > 120  # of 162 equally likely ones
+
+
+def test_every_image_is_drawn_equally_often():
+    images = batches.Images(torch.zeros(10, 3, 32, 32, dtype=torch.uint8), CPU)
+    counts = torch.bincount(images.order(7, 5, torch.Generator().manual_seed(0)).flatten(), minlength=10)
+    assert counts.min() >= 3 and counts.max() <= 4
+
+
+def test_schedules():
+    shape = lambda name, **extra: a_schedule.model_copy(update={"shape": name, **extra})
+    a_schedule = schema.Schedule(
+        epochs=1,
+        known_batch=1,
+        outlier_batch=1,
+        learning_rate=1.0,
+        shape="cosine",
+        momentum=0.9,
+        weight_decay=0.0,
+        clip=1.0,
+    )
+    factor = engine.learning_rate_factor
+    steps = shape("steps", milestones=[0.5, 0.75])
+    assert [factor(steps, p) for p in (0, 0.49, 0.5, 0.75)] == pytest.approx([1, 1, 0.1, 0.01])
+    assert [factor(shape("cosine"), p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    assert [factor(shape("onecycle"), p) for p in (0, 0.125, 0.25, 0.625, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_one_step_is_sgd_with_nesterov_momentum_on_eq_0_15(inside):
+    """The gradient is that of the whole objective, taken here by hand; the head is not decayed."""
+    run = a_run("ice", shape="steps", milestones=[], clip=1e9)
+    run = run.model_copy(update={"shape": run.shape.model_copy(update={"dropout": 0.0})})
+    trained = engine.Engine(run, small_data(), 6, CPU)
+    before = {name: p.detach().clone() for name, p in trained.model.named_parameters()}
+    index, generator = torch.arange(20), torch.Generator().manual_seed(0)
+    x = torch.cat([images.augmented(index, generator) for images in (trained.known, trained.outliers)])
+    h = trained.model.train()(models.normalize(x).to(memory_format=torch.channels_last))
+    labels, known, outlier = trained.labels[index], h[:20], h[20:].max(1).values
+    likelihood = -known[torch.arange(20), labels].mean() - torch.log(1 - outlier.exp()).mean()
+    objective = torch.nn.functional.cross_entropy(known, labels) + 0.1 * likelihood
+    gradients = torch.autograd.grad(objective, list(trained.model.parameters()))
+    trained.step(index, index, 0.1, torch.Generator().manual_seed(0))
+    for (name, p), gradient in zip(trained.model.named_parameters(), gradients, strict=True):
+        decay = 0.0 if name.startswith("head") else run.schedule.weight_decay
+        expected = before[name] - 0.1 * 1.9 * (gradient + decay * before[name])
+        torch.testing.assert_close(p.detach(), expected, rtol=1e-4, atol=1e-5)
