@@ -1,1 +1,1 @@
-"""Speed and memory beside named peers and of the pipeline: ``python -m benchmarks.NAME``."""
+"""Speed and memory beside named peers and of the pipeline: ``python -m speed.NAME``."""

@@ -1,12 +1,12 @@
 """How long a newcomer waits in JupyterLab for a row of Table 3 with a loss of their own.
 
-    python -m benchmarks.first_row [--epochs N] [--out OUT.json]
+    python -m speed.first_row [--epochs N] [--out OUT.json]
 
 It needs a Chromium and what `make results` leaves. A headless browser opens JupyterLab on a notebook
 with the lines below, runs them and waits for the row, with the clock running from the moment at
 which JupyterLab's page is asked for. Beside it stand the seconds of the training in it, by the run's
-own history: the rest is JupyterLab, the kernel, imports, scoring and tables. The try is removed from
-``scratch/own/`` before and after, so that none is found finished.
+own history: the rest is JupyterLab, the kernel, imports, scoring and tables. Every call trains anew;
+the record of this one is removed from ``scratch/custom/`` afterwards.
 """
 
 import argparse
@@ -20,22 +20,22 @@ from pathlib import Path
 
 import nbformat
 
-from icelib.config import runs as params
-from icelib.util import machine as hardware, paths
+from icelib.config import runs
+from icelib.util import machine, paths
 from icelib.util.files import read_json, write_json
-from tests.browser import CHROMIUM, NOTEBOOK, Browser, free_port, lab_options, listens, run_all, until
+from tests.tools.browser import CHROMIUM, NOTEBOOK, Browser, free_port, lab_options, listens, run_all, until
 
 LINES = """
     import torch.nn.functional as F
     from icelib import losses
-    from icelib.tools import custom as own
+    from icelib.tools import custom
 
     def first_row(known_logits, labels, outlier_logits, *, weight_known, weight_outlier):
         return {"cross_entropy": F.cross_entropy(known_logits, labels),
                 "ice_id": weight_known * losses.ice_id(known_logits, labels).mean(),
                 "ice_ood": weight_outlier * losses.ice_ood(outlier_logits).mean()}
 
-    own.loss(first_row, {epochs}weight_known=0.05, weight_outlier=0.5)
+    custom.loss(first_row, {epochs}weight_known=0.05, weight_outlier=0.5)
 """
 
 
@@ -80,24 +80,24 @@ def measure(epochs=None):
             started = time.perf_counter()
             run_all(browser, port, "mine.ipynb")
             cell = browser.evaluate(f"{NOTEBOOK}.content.widgets[0].node.textContent")
-            if "first_row " not in cell:
+            if "first_row-" not in cell:
                 raise SystemExit(f"no row was shown, but: {cell[-2000:]}")
             seconds = time.perf_counter() - started
         finally:
             browser.close()
             server.terminate()
             server.wait(30)
-    (history,) = paths.OWN.glob("first_row-*/results/history/*/*.json")
-    past = read_json(history)
-    training = sum(epoch["seconds"] for epoch in past["epochs"])
+    (record,) = (paths.SCRATCH / "custom").glob("first_row-*/try.json")
+    past = read_json(record)["history"]
+    training = sum(epoch["seconds"] for epoch in past)
     _forget()
     lines = sum(bool(line.strip()) for line in code(epochs).splitlines())
-    sizes = {"lines": lines, "epochs": len(past["epochs"])}
+    sizes = {"lines": lines, "epochs": len(past)}
     return {**sizes, "seconds": seconds, "training": training, "ratio": seconds / training}
 
 
 def _forget():
-    for folder in paths.OWN.glob("first_row-*"):
+    for folder in (paths.SCRATCH / "custom").glob("first_row-*"):
         shutil.rmtree(folder)
 
 
@@ -112,10 +112,9 @@ def main(arguments=None):
     found = measure(options.epochs)
     print("{lines} lines, {epochs} epochs: {seconds:.0f} s to the row, {training:.0f} s of training".format(**found))
     if options.out:
-        block = params.load().blocks[params.load().scales[0]]
-        device = hardware.device()
-        precision = hardware.choose_precision(block.protocols["scratch"].precision, device)
-        write_json(options.out, {"environment": hardware.describe(device, precision), **found})
+        device = machine.device()
+        precision = machine.choose_precision(runs.load().protocols["scratch"].precision, device)
+        write_json(options.out, {"environment": machine.describe(device, precision), **found})
     return found
 
 

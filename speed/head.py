@@ -1,11 +1,11 @@
 """The Gaussian head, forward and backward, against one training step of the network below it.
 
-    python -m benchmarks.head [--samples 384] [--classes 10 100] [--images 384] [--out OUT.json]
+    python -m speed.head [--samples 384] [--classes 10 100] [--images 384] [--out OUT.json]
 
 The head is timed in its two full forms: `lower` learns the covariance's factor L, as the paper does,
 and solves a triangular system; `precision` learns L⁻¹ and multiplies. Both, in float32, get random
 features of the network's width that want a gradient, and take turns, `--repeats` times; the fastest
-turn counts. The network is that of the `paper` block (WideResNet-34-10, d = 640), its step one of
+turn counts. The network is that of configs/paper.yaml (WideResNet-34-10, d = 640), its step one of
 the engine by OE, which has a linear head, with as many images. A CPU takes minutes for that, so
 there 12 images are timed and the seconds scaled in proportion: an estimate, as the optimiser's share
 does not grow with the images, and kernels may be faster on more of them.
@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.turns import fastest, waiting
 from icelib import heads
-from icelib.config import runs as params
-from icelib.util import machine as hardware
+from icelib.config import runs
 from icelib.training.engine import Engine
+from icelib.util import machine, paths
 from icelib.util.files import write_json
+from speed.turns import fastest, run_of, waiting
 
 # of `heads.FACTORS`, those that hold a whole triangle
 FACTORS = ("lower", "precision")
@@ -37,11 +37,11 @@ def head_step(factor, samples, features, classes, device):
     return lambda: torch.autograd.grad(head(z).sum(), inputs)
 
 
-def network_step(scale, images, device):
-    """Return a training step of a scale's network on so many images, and the engine that takes it."""
-    run = params.run(scale, "few", "wideresnet", "scratch", "oe", 0)
+def network_step(path, images, device):
+    """Return a training step of a parameter file's network on so many images, and the engine that takes it."""
+    run = run_of(path, "wideresnet", "oe")
     known = images // 3  # 128 and 256 of the paper's 384
-    run = params.vary(run, {"known_batch": known, "outlier_batch": images - known})
+    run = runs.vary(run, {"known_batch": known, "outlier_batch": images - known})
     generator = torch.Generator().manual_seed(0)
     draw = lambda count: torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
     data = {"known": draw(known), "labels": torch.arange(known) % 10, "outliers": draw(images - known)}
@@ -51,16 +51,16 @@ def network_step(scale, images, device):
     return (lambda: engine.step(index, outlier_index, 0.001, order)), engine
 
 
-def compare(scale, samples, classes, images, repeats, device):
+def compare(path, samples, classes, images, repeats, device):
     """Time the head in both forms for each number of classes, and the network's step; return all in seconds."""
-    step, engine = network_step(scale, images, device)
+    step, engine = network_step(path, images, device)
     features = engine.model.backbone.features
     sides = {
         (factor, count): head_step(factor, samples, features, count, device) for count in classes for factor in FACTORS
     }
     wait = waiting(device)
     for work in [*sides.values(), step, step, step] if device.type == "cuda" else sides.values():
-        work()  # warms up: libraries are loaded, graphs recorded
+        work()  # warms up
     seconds = fastest(sides | {"step": step}, repeats, wait)
     network = seconds.pop("step") * samples / images
     rows = [
@@ -73,8 +73,8 @@ def compare(scale, samples, classes, images, repeats, device):
         for count in classes
     ]
     return {
-        "environment": hardware.describe(device, engine.precision) | {"acceleration": engine.acceleration},
-        "network": f"{scale} {engine.run.network}",
+        "environment": machine.describe(device, engine.precision),
+        "network": f"{engine.run.scale} {engine.run.network}",
         "shape": engine.run.shape.model_dump(),
         "features": features,
         "samples": samples,
@@ -86,9 +86,11 @@ def compare(scale, samples, classes, images, repeats, device):
 
 def main(arguments=None):
     """Measure what the command line asks for; print and return what was found."""
-    device = hardware.device()
+    device = machine.device()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--scale", default="paper", help="block of params.yaml whose wideresnet is timed")
+    parser.add_argument(
+        "--params", type=Path, default=paths.ROOT / "configs" / "paper.yaml", help="whose wideresnet is timed"
+    )
     parser.add_argument("--samples", type=int, default=384)
     parser.add_argument("--classes", type=int, nargs="+", default=[10, 100])
     parser.add_argument(
@@ -98,7 +100,7 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     images = options.images or (options.samples if device.type == "cuda" else CPU_IMAGES)
-    result = compare(options.scale, options.samples, options.classes, images, options.repeats, device)
+    result = compare(options.params, options.samples, options.classes, images, options.repeats, device)
     scaled = "" if images == options.samples else f", scaled from {images}"
     print(f"{result['network']}, a step of {options.samples} images: {result['step_seconds']:.3f} s{scaled}")
     for row in result["rows"]:

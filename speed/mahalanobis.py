@@ -1,6 +1,6 @@
 """The Gaussian head fitted to class means and tied covariance against pytorch-ood's Mahalanobis.
 
-    python -m benchmarks.mahalanobis [--samples 10000] [--features 640] [--classes 100] [--out OUT.json]
+    python -m speed.mahalanobis [--samples 10000] [--features 640] [--classes 100] [--out OUT.json]
 
 Fitted like this the head's max h *is* the Mahalanobis score. The detector multiplies with the
 precision matrix once for each class; the head solves one triangular system for samples and means
@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from pytorch_ood.detector import Mahalanobis
 
-from benchmarks.turns import fastest
 from icelib import scores
-from icelib.util import machine as hardware
-from icelib.util.files import write_json
 from icelib.heads import GaussianHead
+from icelib.util import machine
+from icelib.util.files import write_json
+from speed.turns import fastest
 
 
 def fitted_head(detector, factor="lower"):
@@ -86,7 +86,7 @@ def main(arguments=None):
         )
     if options.out:
         size = {name: getattr(options, name) for name in ("samples", "features", "classes")}
-        environment = hardware.describe(torch.device("cpu"), torch.float32)
+        environment = machine.describe(torch.device("cpu"), torch.float32)
         write_json(options.out, {"environment": environment, **size, **row})
     return row
 

@@ -1,6 +1,6 @@
 """All detection metrics against scikit-learn's three calls and pytorch-ood's, in time and memory.
 
-    python -m benchmarks.metrics [--known 10000] [--outliers 10000 1800000] [--out OUT.json]
+    python -m speed.metrics [--known 10000] [--outliers 10000 1800000] [--out OUT.json]
 
 Ours computes five metrics, in both conventions. scikit-learn's three calls (`roc_auc_score`,
 `average_precision_score`, `roc_curve`) give three in one convention, outlier-positive; so does
@@ -20,10 +20,10 @@ import torch
 from pytorch_ood.metrics import OODMetrics
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from benchmarks.turns import fastest
-from icelib.util import machine as hardware
-from icelib.util.files import write_json
 from icelib.metrics import detection_metrics
+from icelib.util import machine
+from icelib.util.files import write_json
+from speed.turns import fastest
 
 
 def ours(known, outlier):
@@ -86,7 +86,7 @@ def main(arguments=None):
             behind = f", ours is {ratio:.1f} times as fast" if ratio else ""
             print(f"  {name:13} {seconds * 1000:8.1f} ms, {row['peak_mib'][name]:6.1f} MiB{behind}")
     if options.out:
-        environment = hardware.describe(torch.device("cpu"), torch.float32)
+        environment = machine.describe(torch.device("cpu"), torch.float32)
         write_json(options.out, {"environment": environment, "rows": rows})
     return rows
 

@@ -1,6 +1,6 @@
 """What `dvc repro` takes when there is nothing to do, with a hundred runs.
 
-    python -m benchmarks.noop [--items 100] [--seeds 6] [--out OUT.json]
+    python -m speed.noop [--items 100] [--seeds 6] [--out OUT.json]
 
 Two pipelines, each in a temporary folder. One has a single stage over a matrix of `--items` names,
 which copies a file; beside `dvc repro` stand `dvc status`, which looks at the same and runs nothing,
@@ -27,10 +27,10 @@ from dvc import __version__ as dvc_version
 from dvc.repo import Repo
 from dvc.stage.serialize import to_single_stage_lockfile
 
-from benchmarks.turns import fastest
-from icelib.config import runs as params
+from icelib.config import runs
 from icelib.util import paths
 from icelib.util.files import write_json
+from speed.turns import fastest
 
 DVC = [sys.executable, "-m", "dvc"]
 NOTHING_TO_DO = ("up to date", "Nothing to be done")  # what DVC and make say then
@@ -58,7 +58,7 @@ def project(folder, seeds):
         shutil.copytree(paths.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "code"))
     shutil.copy(paths.ROOT / "dvc.yaml", folder)
     content = yaml.safe_load(paths.PARAMS.read_text())
-    content["seeds"] = [str(seed) for seed in range(seeds)]
+    content["seeds"] = list(range(seeds))
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     _call(folder, *DVC, "init", "--quiet", "--no-scm")
     with Repo(str(folder)) as repo:
@@ -72,7 +72,7 @@ def project(folder, seeds):
         with repo.lock:
             locked = {stage.name: _record(stage) for stage in stages}
     (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": locked}, sort_keys=False))
-    return {"runs": len(params.declared(content["scales"][0])) * seeds, "stages": len(stages)}
+    return {"runs": sum(len(group.methods) for group in runs.load().runs) * seeds, "stages": len(stages)}
 
 
 def _record(stage):

@@ -1,11 +1,10 @@
 """Training steps of every method on large networks: are losses finite, how fast, how much memory?
 
-    python -m benchmarks.steps [--networks paper/wideresnet] [--known 128] [--outliers 256] [--out OUT.json]
+    python -m speed.steps [--params configs/paper.yaml] [--networks wideresnet] [--known 128] [--out OUT.json]
 
-The networks, schedules and batch sizes are those of blocks of params.yaml, each named SCALE/NETWORK;
-images are random, so no data set is needed. For each network and method: images per second over
-`--steps` steps after `--warm-up` more (which compile, and record graphs), peak memory of the GPU in
-GiB, and the last step's loss terms. Ends with an error if a loss is not finite.
+Networks, schedules and batch sizes are those of a parameter file; images are random, so no data set is needed.
+For each network and method: images per second over `--steps` steps after `--warm-up` more (which compile, with
+`--compile`), peak memory of the GPU in GiB, and the last step's loss terms. Ends with an error if a loss is not finite.
 
 `tflops` counts the convolutions' multiply-adds alone, twice each, three times forward for forward and
 backward. `share` is that of the device's ceiling: what one large square matrix product reaches in the
@@ -19,19 +18,17 @@ import time
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.turns import fastest, waiting
-from icelib import acceleration
-from icelib.config import runs as params
-from icelib.util import machine as hardware
+from icelib.config import runs
+from icelib.methods import PAPER
 from icelib.training.engine import Engine
+from icelib.util import machine, paths
 from icelib.util.files import write_json
-from icelib.methods import METHODS, PAPER
+from speed.turns import fastest, run_of, waiting
 
 CLASSES = 10  # of the random images
-NETWORKS = ["paper/wideresnet", "workstation/wideresnet", "paper/densenet"]
 CEILING_SIZE = {"cuda": 8192, "cpu": 2048}  # rows of the matrices: about 10 ms and 0.2 s
-COMPARED = [method for method in METHODS if method in PAPER]  # those whose values params.yaml has at every scale
 
 
 def ceiling(device, precision, size):
@@ -71,13 +68,15 @@ def measure(run, steps, warm_up, device):
     if not all(map(math.isfinite, losses.values())):
         raise SystemExit(f"{run.name}: a loss is not finite after {warm_up + steps} steps: {losses}")
     images = known + (outliers if engine.method.outliers else 0)
-    work = acceleration.multiply_adds(engine.model.backbone)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        engine.model.backbone.eval()(torch.zeros(1, 3, 32, 32, device=device))
+    work = counter.get_total_flops() // 2
     return {
         "network": f"{run.scale}/{run.network}",
         "shape": run.shape.model_dump(),
         "method": run.method,
         "precision": str(engine.precision).removeprefix("torch."),
-        "acceleration": engine.acceleration,
+        "compiled": run.compile,
         "images": images,
         "images_per_second": images * steps / seconds,
         "multiply_adds": work,
@@ -90,8 +89,10 @@ def measure(run, steps, warm_up, device):
 def main(arguments=None):
     """Measure what the command line asks for; print and return what was found."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="SCALE/NETWORK")
-    parser.add_argument("--methods", nargs="+", default=COMPARED, choices=COMPARED)
+    parser.add_argument("--params", type=Path, default=paths.ROOT / "configs" / "paper.yaml")
+    parser.add_argument("--networks", nargs="+", default=["wideresnet", "densenet"])
+    parser.add_argument("--methods", nargs="+", default=PAPER, choices=PAPER)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warm-up", type=int, default=5)
     parser.add_argument("--known", type=int, help="known images in a batch, as params.yaml has it if left out")
@@ -99,16 +100,15 @@ def main(arguments=None):
     parser.add_argument("--ceiling-size", type=int, help="rows of the matrices of the product")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
-    device = hardware.device()
+    device = machine.device()
     size = options.ceiling_size or CEILING_SIZE[device.type]
     rows, ceilings = [], {}
     for network in options.networks:
-        scale, _, kind = network.partition("/")
         for method in options.methods:
-            run = params.run(scale, "few", kind, "scratch", method, 0)
+            run = run_of(options.params, network, method).model_copy(update={"compile": options.compile})
             changes = {"known_batch": options.known, "outlier_batch": options.outliers}
-            run = params.vary(run, {key: value for key, value in changes.items() if value})
-            precision = hardware.choose_precision(run.schedule.precision, device)
+            run = runs.vary(run, {key: value for key, value in changes.items() if value})
+            precision = machine.choose_precision(run.schedule.precision, device)
             name = str(precision).removeprefix("torch.")
             if name not in ceilings:
                 ceilings[name] = ceiling(device, precision, size) / 1e12
@@ -116,7 +116,7 @@ def main(arguments=None):
             rows.append(row | {"share": row["tflops"] / ceilings[name]})
             print(_line(rows[-1]), flush=True)
             if options.out:
-                environment = hardware.describe(device, precision)
+                environment = machine.describe(device, precision)
                 write_json(options.out, {"environment": environment, "ceiling_tflops": ceilings, "rows": rows})
     return {"ceiling_tflops": ceilings, "rows": rows}
 
@@ -125,7 +125,7 @@ def _line(row):
     memory = f", {row['peak_gib']:.2f} GiB" if row["peak_gib"] is not None else ""
     losses = ", ".join(f"{name} {value:.4g}" for name, value in row["loss"].items())
     return (
-        f"{row['network']} {row['method']:15} {row['precision']}, {row['acceleration']}: "
+        f"{row['network']} {row['method']:15} {row['precision']}{', compiled' * row['compiled']}: "
         f"{row['images_per_second']:9,.1f} images/s, {row['tflops']:.3g} TFLOP/s, "
         f"{row['share']:.0%} of a matrix product{memory}; {losses}"
     )

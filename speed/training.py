@@ -1,6 +1,6 @@
 """Training images per second: our engine against the loop that the methods' published code has.
 
-    python -m benchmarks.training [--scale laptop] [--network wideresnet] [--method oe] [--out OUT.json]
+    python -m speed.training [--params params.yaml] [--network wideresnet] [--method oe] [--out OUT.json]
 
 The loop is written in the manner of the code of OE and Energy (`outlier-exposure`, `energy_ood`):
 one DataLoader for known images and one for outliers, PIL images with torchvision's transforms one
@@ -29,10 +29,11 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
 from icelib import models
-from icelib.config import runs as params
-from icelib.util import machine as hardware
+from icelib.config import runs
 from icelib.training.engine import Engine
+from icelib.util import machine, paths
 from icelib.util.files import write_json
+from speed.turns import run_of
 
 CLASSES = 10  # of the random images
 LEARNING_RATE = 0.001  # the same work as any other, and losses stay finite without clipping
@@ -106,7 +107,8 @@ class Loop:
             x = torch.cat([images for images, _ in parts]).to(self.device)
             labels = parts[0][1].to(self.device)
             logits = self.model(x)
-            loss = sum(self.loss(logits[: len(labels)], labels, logits[len(labels) :], **self.run.loss).values())
+            terms = self.loss(logits[: len(labels)], labels, logits[len(labels) :], **self.run.loss)
+            loss = sum(terms.values()) if isinstance(terms, dict) else terms
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -150,7 +152,7 @@ def _clocks():
 
 
 def sides(run, steps, workers, device):
-    """Return by name the engine as it is, without its number type, without compilation, and the loops."""
+    """Return by name the engine as it is, in float32 where it has another number type, compiled on a GPU, and the loops."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda count: torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
     known = steps * run.schedule.known_batch
@@ -159,10 +161,10 @@ def sides(run, steps, workers, device):
     engines = {"engine": Engine(run, data, CLASSES, device)}
     loops = {f"loop, {count} workers": Loop(engines["engine"], data, count) for count in workers}
     loops["loop, no loading"] = Loop(engines["engine"], data, None)
-    if engines["engine"].acceleration != "none":
-        engines["engine, not compiled"] = Engine(run, data, CLASSES, device, wish="none")
+    if device.type == "cuda":
+        engines["engine, compiled"] = Engine(run.model_copy(update={"compile": True}), data, CLASSES, device)
     if engines["engine"].precision != torch.float32:
-        run = params.vary(run, {"precision": "float32"})
+        run = runs.vary(run, {"precision": "float32"})
         engines["engine, float32"] = Engine(run, data, CLASSES, device)
     return {name: Epochs(engine) for name, engine in engines.items()} | loops
 
@@ -189,7 +191,7 @@ def compare(run, steps, workers, repeats, device):
     speeds = {name: engine.images_per_epoch / value for name, value in fastest.items()}
     best = max((name for name in speeds if name.endswith("workers")), key=speeds.get)
     return {
-        "environment": hardware.describe(device, engine.precision) | {"acceleration": engine.acceleration},
+        "environment": machine.describe(device, engine.precision),
         "run": f"{run.scale} {run.name}",
         "shape": run.shape.model_dump(),
         "images_per_step": engine.images_per_epoch // engine.steps,
@@ -207,7 +209,7 @@ def compare(run, steps, workers, repeats, device):
 def main(arguments=None):
     """Measure what the command line asks for; print and return what was found."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--scale", default="laptop", help="block of params.yaml with network and batch sizes")
+    parser.add_argument("--params", type=Path, default=paths.PARAMS, help="file with network and batch sizes")
     parser.add_argument("--network", default="wideresnet")
     parser.add_argument("--method", default="oe")
     parser.add_argument("--steps", type=int, default=60)
@@ -215,12 +217,14 @@ def main(arguments=None):
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--known", type=int, help="known images in a batch, as params.yaml has it if left out")
     parser.add_argument("--outliers", type=int, help="outliers in a batch")
+    parser.add_argument("--threads", type=int, help="of this process; as PyTorch chooses if left out")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
-    run = params.run(options.scale, "few", options.network, "scratch", options.method, 0)
+    torch.set_num_threads(options.threads or torch.get_num_threads())
+    run = run_of(options.params, options.network, options.method)
     changes = {"known_batch": options.known, "outlier_batch": options.outliers, "learning_rate": LEARNING_RATE}
-    run = params.vary(run, {key: value for key, value in changes.items() if value})
-    row = compare(run, options.steps, options.workers, options.repeats, hardware.device())
+    run = runs.vary(run, {key: value for key, value in changes.items() if value})
+    row = compare(run, options.steps, options.workers, options.repeats, machine.device())
     print(f"{row['run']}, {row['images_per_step']} images a step, {row['environment']['precision']}:")
     for name, speed in row["images_per_second"].items():
         ratio = row["times_as_fast"].get(name)

@@ -1,8 +1,11 @@
-"""Timing several ways of the same work fairly: they take turns in one process."""
+"""Timing several ways of the same work fairly: they take turns in one process; and the runs whose work is timed."""
 
 import time
 
 import torch
+
+from icelib.config import runs
+from icelib.util import paths
 
 
 def fastest(sides, repeats, wait=lambda: None):
@@ -35,3 +38,12 @@ def fastest(sides, repeats, wait=lambda: None):
 def waiting(device):
     """Return the call that waits until a device has finished."""
     return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+
+def run_of(path, network, method):
+    """Look up a run from scratch, on the task that plays CIFAR-10, in a file like params.yaml."""
+    before, paths.PARAMS = paths.PARAMS, path
+    try:
+        return runs.run(runs.task_playing("CIFAR10")[0], network, "scratch", method, 0)
+    finally:
+        paths.PARAMS = before

@@ -32,6 +32,7 @@ def tiny_params(folder):
         "scale": "tiny",
         "seeds": [0],
         "threads": 1,
+        "compile": False,
         "parallel": {"jobs": 2},
         "datasets": ["gaussian"],
         "own_datasets": {

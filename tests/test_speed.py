@@ -1,4 +1,4 @@
-"""The benchmarks at tiny sizes: what they report, and what cannot depend on timing."""
+"""The measurements of speed at tiny sizes: what they report, and what cannot depend on timing."""
 
 import json
 import math
@@ -6,10 +6,11 @@ import math
 import pytest
 import torch
 
-from benchmarks import first_row, head, mahalanobis, metrics, noop, steps, training, turns
-from icelib import variants
-from icelib.config import runs as params
-from icelib.tools import custom as own
+from icelib.config import runs
+from icelib.methods import METHODS, PAPER
+from icelib.tools import custom
+from icelib.util import paths
+from speed import first_row, head, mahalanobis, metrics, noop, steps, training, turns
 
 TINY = ["--known", "2", "--outliers", "3"]
 
@@ -53,8 +54,8 @@ def test_training(tmp_path):
 @pytest.mark.parametrize("workers", [0, None])
 def test_loop_and_engine_do_the_same(method, workers):
     """Black images are the same however they are cropped and mirrored: then so is the first step's loss."""
-    run = params.run("laptop", "few", "wideresnet", "scratch", method, 0)
-    run = params.vary(run, {"known_batch": 4, "outlier_batch": 6, "precision": "float32"})
+    run = turns.run_of(paths.PARAMS, "wideresnet", method)
+    run = runs.vary(run, {"known_batch": 4, "outlier_batch": 6, "precision": "float32"})
     black = {"known": torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "labels": torch.zeros(4, dtype=torch.int64)}
     black["outliers"] = torch.zeros(6, 3, 32, 32, dtype=torch.uint8)
     engine = training.Engine(run, black, training.CLASSES, torch.device("cpu"))
@@ -72,13 +73,25 @@ def test_the_loops_transforms_are_the_engines_normalisation():
     image, label = training.PILImages(images, torch.tensor([7]))[0]
     assert label == 7 and image.shape == (3, 32, 32) and image.dtype == torch.float32
     # a crop of the padded image, mirrored or not: every value is one of the normalised image or of its padding
-    own = training.models.normalize(torch.nn.functional.pad(images, (4,) * 4))[0]
-    for channel, found in zip(own, image, strict=True):
+    normal = training.models.normalize(torch.nn.functional.pad(images, (4,) * 4))[0]
+    for channel, found in zip(normal, image, strict=True):
         assert (found.reshape(-1, 1) - channel.unique()).abs().min(1).values.max() < 1e-5
 
 
 def test_head(tmp_path):
-    options = ["--scale", "laptop", "--samples", "12", "--images", "6", "--classes", "2", "3", "--repeats", "1"]
+    options = [
+        "--params",
+        str(paths.PARAMS),
+        "--samples",
+        "12",
+        "--images",
+        "6",
+        "--classes",
+        "2",
+        "3",
+        "--repeats",
+        "1",
+    ]
     result = head.main([*options, "--out", str(tmp_path / "out.json")])
     assert saved(tmp_path / "out.json") == result
     assert result["features"] == 64 and (result["samples"], result["images_timed"]) == (12, 6)
@@ -96,13 +109,13 @@ def test_the_head_is_timed_with_all_its_gradients(factor):
 
 def test_every_method_takes_steps_on_the_papers_dense_net(tmp_path):
     """The check that is made on a GPU, with a batch that a CPU can bear."""
-    options = ["--networks", "paper/densenet", *TINY, "--steps", "1", "--warm-up", "1", "--ceiling-size", "64"]
+    options = ["--networks", "densenet", *TINY, "--steps", "1", "--warm-up", "1", "--ceiling-size", "64"]
     result = steps.main([*options, "--out", str(tmp_path / "out.json")])
     written = saved(tmp_path / "out.json")
     assert written["rows"] == result["rows"] and written["environment"]["torch"] == torch.__version__
     rows = result["rows"]
-    assert [row["method"] for row in rows] == steps.COMPARED
-    assert [row["images"] for row in rows] == [2 if method == "plain" else 5 for method in steps.COMPARED]
+    assert [row["method"] for row in rows] == [*PAPER]
+    assert [row["images"] for row in rows] == [2 if method == "plain" else 5 for method in PAPER]
     for row in rows:
         assert all(map(math.isfinite, row["loss"].values()))
         assert row["share"] == row["tflops"] / result["ceiling_tflops"][row["precision"]]
@@ -116,8 +129,8 @@ def test_a_ceiling_leaves_the_products_exactness_as_it_was():
 
 
 def test_a_loss_that_is_not_finite_ends_the_steps():
-    run = params.run("laptop", "few", "wideresnet", "scratch", "oe", 0)
-    run = params.vary(run, {"known_batch": 2, "outlier_batch": 2, "weight": 1e39})
+    run = turns.run_of(paths.PARAMS, "wideresnet", "oe")
+    run = runs.vary(run, {"known_batch": 2, "outlier_batch": 2, "weight": 1e39})
     with pytest.raises(SystemExit, match="not finite"):
         steps.measure(run, 1, 0, torch.device("cpu"))
 
@@ -149,11 +162,11 @@ def test_nothing_is_to_be_done_at_the_second_time(tmp_path):
 
 def test_the_first_row_takes_at_most_ten_lines_and_its_loss_is_what_it_says(monkeypatch):
     called = []
-    monkeypatch.setattr(own, "loss", lambda function, **values: called.append((function, values)))
+    monkeypatch.setattr(custom, "loss", lambda function, **values: called.append((function, values)))
     for epochs in (None, 3):
         exec(first_row.code(epochs), {})
         assert len(first_row.code(epochs).splitlines()) <= 10
     (function, values), (_, short) = called
     assert short == values | {"epochs": 3}
     logits = -torch.rand(4, 3), torch.tensor([0, 1, 2, 0]), -torch.rand(5, 3)
-    assert function(*logits, **values) == variants.two_weights(*logits, **values)
+    assert function(*logits, **values) == METHODS["two_weights"].loss(*logits, **values)

@@ -1,9 +1,8 @@
 """The paper's numbers read again: class ratios behind its AUPRs, contradictions, open choices.
 
-A detector is described by two Gaussians, the binormal model of ROC analysis: negatives have scores
-N(0, 1), positives N(d, s²), with separation d and spread s. AUROC and FPR95 give d and s; AUPR then
-depends on nothing but the ratio r of positives to negatives. Where outliers are the positives, r is
-outliers per known image; where known images are, it is the reverse.
+A detector is described by two Gaussians, the binormal model of ROC analysis: negatives have scores N(0, 1), positives
+N(d, s²), with separation d and spread s. AUROC and FPR95, shares, give d and s; AUPR then depends on nothing but the
+ratio r of positives to negatives: outliers per known image where outliers are the positives, else the reverse.
 """
 
 import contextlib
@@ -43,25 +42,10 @@ BLOCKS = {  # of Table 1, from the top
 def binormal(auroc, fpr95, wide=False):
     """Separation d and spread s with AUROC = Φ(d/√(1 + s²)) and FPR95 = Φ(z s − d), z = Φ⁻¹(0.95).
 
-    With s = tan θ and d = Φ⁻¹(AUROC)/cos θ both become z sin θ − Φ⁻¹(FPR95) cos θ = Φ⁻¹(AUROC):
-    at most one solution for an AUROC up to 95 %, up to two above.
-
-    Parameters
-    ----------
-    auroc, fpr95 : float
-        In 0…1. FPR95: share of negatives above the score that 95 % of positives exceed.
-    wide : bool
-        Return the second solution, of larger spread.
-
-    Returns
-    -------
-    separation, spread : float
-        In standard deviations of the negatives.
-
-    Raises
-    ------
-    ValueError
-        If a value is not inside 0…1, or no two Gaussians have both.
+    With s = tan θ and d = Φ⁻¹(AUROC)/cos θ both become z sin θ − Φ⁻¹(FPR95) cos θ = Φ⁻¹(AUROC): at most one solution
+    for an AUROC up to 95 %, up to two above, of which `wide` asks for the one of larger spread. FPR95 is the share of
+    negatives above the score that 95 % of positives exceed. Raises ValueError if a value is not inside 0…1, or no two
+    Gaussians have both.
     """
     if not (0 < auroc < 1 and 0 < fpr95 < 1):
         raise ValueError(f"AUROC {auroc:g} and FPR95 {fpr95:g}: expected shares between 0 and 1")
@@ -108,15 +92,10 @@ def implied_ratio(auroc, fpr95, average_precision, wide=False):
 def bounds(auroc, average_precision):
     """Limits of the ratio without Gaussians: (1 − AUROC)/(1 − AUPR) − 1 ≤ r ≤ 2 (1 − AUROC) AUPR/(1 − AUPR).
 
-    Precision falls short of 1 by F/(r T + F), with recall T and false positive rate F. That is at
-    least F/(r + 1), whose mean is (1 − AUROC)/(r + 1): the lower limit holds for every detector.
-    The upper one holds where g = F/T never falls with T, as on a concave ROC curve: the mean of g
-    is then at most 2 (1 − AUROC) by Chebyshev's inequality, and g/(r + g) is concave.
-
-    Returns
-    -------
-    least, most : float
-        Positives per negative, of an AUROC and AUPR in 0…1.
+    Precision falls short of 1 by F/(r T + F), with recall T and false positive rate F. That is at least F/(r + 1),
+    whose mean is (1 − AUROC)/(r + 1): the lower limit holds for every detector. The upper one holds where g = F/T never
+    falls with T, as on a concave ROC curve: the mean of g is then at most 2 (1 − AUROC) by Chebyshev's inequality, and
+    g/(r + g) is concave.
     """
     short = (1 - auroc) / (1 - average_precision)
     return short - 1, 2 * short * average_precision
@@ -125,12 +104,8 @@ def bounds(auroc, average_precision):
 def reading(auroc, fpr95, average_precision):
     """Tell what AUROC, FPR95 and AUPR in percent, with two decimals, imply, in positives per negative.
 
-    Returns
-    -------
-    dict of str to float
-        ``ratio``; ``low`` and ``high``, what rounding leaves open; ``wide``, by the second
-        solution; ``mixed``, were FPR95 of the classes exchanged; ``least`` and ``most``, `bounds`
-        with rounding. NaN where no two Gaussians have the values.
+    ``ratio``; ``low`` and ``high``, what rounding leaves open; ``wide``, by the second solution; ``mixed``, were FPR95
+    of the classes exchanged; ``least`` and ``most``, `bounds` with rounding. NaN where no two Gaussians have the values.
     """
     printed = np.array([auroc, fpr95, average_precision]) / 100
     nearby = [printed + ROUNDING * np.array(signs) for signs in itertools.product((-1, 0, 1), repeat=3)]
@@ -157,21 +132,14 @@ def ratios():
     lines = []
     for line in paper.table("table1").itertuples():
         for method, title in (("oe", "OE"), ("energy", "Energy"), ("ice", "ICE")):
-            auroc, fpr95, aupr = (getattr(line, f"{metric}_{method}") for metric in ("auroc", "fpr95", "aupr"))
+            values = {metric: getattr(line, f"{metric}_{method}") for metric in ("auroc", "fpr95", "aupr")}
             about = {"outliers": line.outliers, "block": BLOCKS[line.known, line.network, line.protocol]}
-            about |= {"method": title, "auroc": auroc, "fpr95": fpr95, "aupr": aupr}
-            lines.append(about | reading(auroc, fpr95, aupr))
+            lines.append(about | {"method": title} | values | reading(*values.values()))
     return pd.DataFrame(lines)
 
 
 def check(arithmetic):
-    """Work out an entry of contradictions.csv, ``LEFT = RIGHT: words``; return its value.
-
-    Raises
-    ------
-    ValueError
-        If it is no such arithmetic, or LEFT is not RIGHT.
-    """
+    """Work out an entry of contradictions.csv, ``LEFT = RIGHT: words``: its value, or ValueError if it is wrong."""
     left, equals, right = arithmetic.split(":")[0].partition(" = ")
     if not equals or not re.fullmatch(r"(min|max|[-+/\d., ()])+", left):
         raise ValueError(f"{arithmetic!r}: expected numbers, + - / , ( ), min and max, then ' = ' and their value")

@@ -33,35 +33,24 @@ DIRECT = {
 
 
 def even_mixture(known, outlier):
-    """Put known samples (N,) and outliers (M,) together with half of the weight each, as a statement (N + M,).
-
-    ValueError if one of the two is empty, or a value is not a probability.
-    """
+    """Put known samples (N,) and outliers (M,) together as a statement; ValueError if empty, or not probabilities."""
     known, outlier = np.asarray(known, float), np.asarray(outlier, float)
     for name, values in (("known", known), ("outlier", outlier)):
         if not values.size:
             raise ValueError(f"no {name} samples; expected at least one")
         if not ((values >= 0) & (values <= 1)).all():
-            raise ValueError(
-                f"{name} samples: expected probabilities in 0…1, found {values.min():g} to {values.max():g}"
-            )
-    weight = np.repeat([0.5 / len(known), 0.5 / len(outlier)], [len(known), len(outlier)])
-    return np.concatenate([known, outlier]), np.repeat([1.0, 0.0], [len(known), len(outlier)]), weight
+            found = f"{values.min():g} to {values.max():g}"
+            raise ValueError(f"{name} samples: expected probabilities in 0…1, found {found}")
+    sizes = [len(known), len(outlier)]
+    return np.concatenate([known, outlier]), np.repeat([1.0, 0.0], sizes), np.repeat([0.5 / n for n in sizes], sizes)
 
 
 def reliability(probability, true, weight):
-    """Stated against observed probability: DataFrame of ``stated`` and ``observed`` (means) and ``weight`` by bin.
-
-    Means are NaN where a bin is empty.
-    """
+    """``stated`` and ``observed`` probability by bin, means that are NaN where it is empty, and its ``weight``."""
     number = _bins(probability)
-    total = np.bincount(number, weight, BINS)
-    with np.errstate(invalid="ignore"):
-        columns = {
-            "stated": np.bincount(number, weight * probability, BINS) / total,
-            "observed": np.bincount(number, weight * true, BINS) / total,
-        }
-    return pd.DataFrame(columns | {"weight": total})
+    sums = {"stated": weight * probability, "observed": weight * true, "weight": weight}
+    bins = pd.DataFrame({name: np.bincount(number, x, BINS) for name, x in sums.items()})
+    return bins.assign(stated=bins.stated / bins.weight, observed=bins.observed / bins.weight)
 
 
 def calibration_error(probability, true, weight):
@@ -79,20 +68,10 @@ def brier(probability, true, weight):
 
 
 def interval(measure, probability, true, weight, repeats, strata=None, seed=0):
-    """95 % bootstrap interval (low, high) of a measure over samples.
+    """95 % bootstrap interval (low, high) of a measure (`calibration_error` or `brier`) over samples.
 
-    Parameters
-    ----------
-    measure : callable
-        `calibration_error` or `brier`.
-    probability, true, weight : ndarray, shapes (N,)
-    repeats, seed : int
-    strata : ndarray, shape (N,), optional
-        Samples with the same value are drawn among themselves: known ones and outliers of a mixture.
-
-    Notes
-    -----
-    A resample adds noise of its own to a calibration error: the interval of a small one may lie above it.
+    Those with the same value in `strata` (N,) are drawn among themselves: known ones and outliers of a mixture. A
+    resample adds noise of its own to a calibration error: the interval of a small one may lie above it.
     """
     draw = np.random.default_rng(seed)
     strata = np.zeros(len(true)) if strata is None else strata
@@ -132,26 +111,17 @@ def declared(seed=None):
 
 
 def load(seed=None):
-    """Read the logits of the `declared` runs of a seed, which are not pooled with those of others.
+    """Read the logits of the `declared` runs of a seed, by method, and what describes them (`evaluation.snapshots`).
 
-    Returns
-    -------
-    dict of str to (dict of str to Tensor, dict)
-        By method: tensors, as `icelib.evaluation.snapshots` lists them, and what describes them.
-
-    Raises
-    ------
-    ValueError
-        If no run is declared, or a file is missing, damaged or made with other parameters.
+    Raises ValueError if no run is declared, or a file is missing, damaged or made with other parameters.
     """
     found = {}
     for run in declared(seed):
         path = paths.results(run.scale) / "logits" / f"{run.name}.safetensors"
         logits, about = tensors.load(path)
         if about.get("digest") != store.digest(run):
-            raise ValueError(
-                f"{paths.relative(path)} was made with other parameters than params.yaml has; run `dvc repro`"
-            )
+            wrong = "was made with other parameters than params.yaml has"
+            raise ValueError(f"{paths.relative(path)} {wrong}; run `dvc repro`")
         found[run.method] = logits, about
     if not found:
         raise ValueError(f"{paths.relative(paths.PARAMS)}: no run of {'-'.join(SHOWN)}, so there is nothing to show")
@@ -159,10 +129,7 @@ def load(seed=None):
 
 
 def by_epoch(found):
-    """ICE's confidence exp(max_i h_i), in 0…1: epoch to ``known`` (N,) and ``outlier`` (M,); empty without ICE.
-
-    `found` is from `load`.
-    """
+    """ICE's confidence exp(max_i h_i), in 0…1: epoch to ``known`` (N,) and ``outlier`` (M,); empty without ICE."""
     if "ice" not in found:
         return {}
     logits, about = found["ice"]
@@ -190,10 +157,10 @@ def epoch_table(confidences):
 
 
 def probabilities(found, method):
-    """Probabilities of being known that a method states for every test set: way to sets to arrays.
+    """Probabilities of being known that a method states for every test set, from its entry of `load`: by way and set.
 
     Ways are the direct one, by its name, where there is one, and ``Platt``, which is fitted to the method's own score of
-    held-out known and auxiliary images. `found` is one entry of `load`.
+    held-out known and auxiliary images.
     """
     logits, _ = found
     last, score = f"{_epochs(logits)[-1]}/", METHODS[method].score
@@ -207,18 +174,10 @@ def probabilities(found, method):
 
 
 def detection_table(found):
-    """Calibration of being known on even mixtures, for every method and way of stating it.
+    """Calibration of being known on even mixtures, for every method of `load` and way of stating it.
 
-    Parameters
-    ----------
-    found : dict
-        From `load`.
-
-    Returns
-    -------
-    DataFrame
-        By method and way: for the near outliers ``ECE`` (%), its 95 % interval ``low`` to ``high``, and ``Brier`` (0…1);
-        ``ECE, far`` and ``Brier, far``: means over the far sets, where the task has some.
+    For the near outliers ``ECE`` (%), its 95 % interval ``low`` to ``high``, and ``Brier`` (0…1); ``ECE, far`` and
+    ``Brier, far``: means over the far sets, where the task has some.
     """
     (task,), repeats, rows = {run.task for run in declared()}, runs.load().bootstrap, {}
     for method, (logits, about) in found.items():
@@ -234,19 +193,14 @@ def detection_table(found):
 
 
 def classification_table(found):
-    """Calibration of the predicted class on known test images, for every method of `load`, in percent.
-
-    DataFrame of ``accuracy``, mean ``confidence``, ``ECE`` and its 95 % interval ``low`` to ``high``.
-    """
+    """Calibration, in percent, of the class predicted on known test images: ECE and its interval by method of `load`."""
     repeats, rows = runs.load().bootstrap, {}
     for method, (logits, _) in found.items():
         stated = classification(logits[f"{_epochs(logits)[-1]}/known"], logits["labels"])
         low, high = interval(calibration_error, *stated, repeats)
         values = {"accuracy": stated[1].mean(), "confidence": stated[0].mean(), "ECE": calibration_error(*stated)}
-        rows[METHODS[method].title] = {
-            name: 100 * value for name, value in (values | {"low": low, "high": high}).items()
-        }
-    return pd.DataFrame(rows).T.rename_axis("method")
+        rows[METHODS[method].title] = values | {"low": low, "high": high}
+    return 100 * pd.DataFrame(rows).T.rename_axis("method")
 
 
 def _epochs(logits):

@@ -4,17 +4,14 @@ z are float64, of known images (N, d) with labels (N,) and of outliers (M, d). A
 digit depends on the number of cores.
 """
 
-import contextlib
 from typing import NamedTuple
 
 import numpy as np
 import openTSNE
 import pandas as pd
-import torch
 from scipy.spatial.distance import pdist
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
-from threadpoolctl import threadpool_limits
 
 from icelib import models
 from icelib.analysis import overlap
@@ -25,7 +22,7 @@ from icelib.util import machine
 
 SHOWN = ("plain", "oe", "energy", "ice")  # methods of Figure 4
 NEIGHBOURS, PERPLEXITY = 15, 30  # of an outlier, that are counted; of a known sample, that count in t-SNE
-PLACED = 1500  # known samples in the picture, and a third as many outliers
+PLACED = 1200  # known samples in the picture, and a third as many outliers
 
 
 class Features(NamedTuple):
@@ -45,24 +42,13 @@ class Features(NamedTuple):
         return self
 
 
-@contextlib.contextmanager
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def declared():
     """List the runs of each method of Figure 4, one for each seed: dict of str to list of runs.Run."""
     groups = runs.by_block()
     return {method: groups["CIFAR10", "wideresnet", "scratch", method] for method in SHOWN}
 
 
-@_one_thread()
+@machine.one_thread()
 def features(run):
     """Compute z = Z(x) of a trained run (runs.Run) for all known test images and one near outlier set: Features."""
     task = runs.load().tasks[run.task]
@@ -75,7 +61,7 @@ def features(run):
     return Features(known, data["labels"].numpy(), outlier, about["classes"], shown)
 
 
-@_one_thread()
+@machine.one_thread()
 def place(found):
     """Place Features in the plane, as the paper does: fit t-SNE to known samples, then transform outliers.
 
@@ -124,7 +110,7 @@ def known_neighbours(known, outlier):
     return float((nearest[count:] < count).mean())
 
 
-@_one_thread()
+@machine.one_thread()
 def numbers(found):
     """Measure Features: dict of str to float. Silhouette: Rousseeuw, 1987; the other measures are ours."""
     known, labels, outlier, *_ = found.check()

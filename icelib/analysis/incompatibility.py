@@ -40,7 +40,7 @@ def shift(snapshots, measure, kind):
 def likelihood(snapshots, kinds):
     """Return the shares of pairs that are ordered wrongly, mean over sets of outliers, in the order of `WRONG`.
 
-    (seeds, 3), each row of a known test image and an outlier: by the logit alone, by the fitted likelihood alone, by both.
+    (seeds, 3); a pair is a known test image and an outlier: by the logit alone, the fitted likelihood alone, both.
     """
     shares = [[[snapshot["likelihood"][kind][way] for way in WRONG] for kind in kinds] for snapshot in snapshots]
     return np.array(shares).mean(1)

@@ -68,17 +68,8 @@ def problem(first=1.0, second=1.0, correlation=0.4):
 def examples(problem):
     """Find A, which class 1 may well produce, and B, which it never does, with f_1(B) > f_1(A).
 
-    A lies 1.5σ from class 1's mean, towards class 2; B lies 6σ from it, along ŵ_1.
-
-    Returns
-    -------
-    Tensor, shape (2, 2)
-        A and B.
-
-    Raises
-    ------
-    ValueError
-        If the problem does not say where they are, or logit and likelihood agree on them.
+    A lies 1.5σ from class 1's mean, towards class 2; B lies 6σ from it, along ŵ_1. Returns both (2, 2). Raises
+    ValueError if the problem does not say where they are, or logit and likelihood agree on them.
     """
     directions = torch.stack([problem.means[1] - problem.means[0], problem.linear()[0][0]])  # (2, 2)
     lengths = problem.distance(problem.means[0] + directions)[:, 0]  # of the directions, in σ
@@ -92,14 +83,9 @@ def examples(problem):
 
 
 def samples(problem, start=START, spread=0.5, count=100, seed=0):
-    """Draw `count` known samples per class, and twice as many outliers around `start`; `seed` decides which.
+    """Draw `count` known samples per class, and twice as many outliers from a round Gaussian around `start`.
 
-    Returns
-    -------
-    known : Tensor, shape (2·count, 2)
-    labels : Tensor of int64, shape (2·count,)
-    outlier : Tensor, shape (2·count, 2)
-        From a round Gaussian with standard deviation `spread`.
+    Returns known samples (2·count, 2), their labels (2·count,) and outliers (2·count, 2).
     """
     noise = torch.randn(2, 2 * count, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     labels = torch.arange(2 * count) % 2
@@ -113,10 +99,9 @@ def eq_0_2(logits, labels):
 
 
 def eq_0_6(logits, total=1.0):
-    """∂L_sce(x̃, u)/∂f = total · (softmax(f) − 1/K): (N, K) → (N, K).
+    """∂L_sce(x̃, u)/∂f = total · (softmax(f) − 1/K), with the sum `total` of the target u: (N, K) → (N, K).
 
-    `total` is the sum of the target u: 1 if it is a distribution, K if it is 1 for each class. The
-    paper calls u a distribution and has the factor K.
+    It is 1 if u is a distribution, as the paper says, and K if u is 1 for each class: the paper has the factor K.
     """
     return total * (logits.softmax(1) - 1 / logits.shape[1])
 
@@ -154,7 +139,7 @@ def eq_0_14(z, labels, means, covariance):
 
 def fields(problem):
     """Descent directions −∂L/∂z of the losses' unweighted terms, by name: each a function (N, 2) → (N, 2)."""
-    weights, (means, factor) = problem.linear()[0], (problem.means, 2 * problem.covariance)
+    weights, means, factor = problem.linear()[0], problem.means, 2 * problem.covariance
     first = lambda z: torch.zeros(len(z), dtype=torch.int64)
     return {
         "cross-entropy, known of class 1 (0.2)": lambda z: -eq_0_2(problem.logits(z), first(z)) @ weights,
@@ -169,11 +154,8 @@ def fields(problem):
 def by_logit(problem, z):
     """Derivatives of each method's own terms by a logit that no sample should raise (h for ICE): negative raises it.
 
-    Returns
-    -------
-    dict of str to dict of str to Tensor, shape (N,)
-        For OE (0.6), Energy (0.7, 0.8) and ICE (0.13, 0.14) at points z, were they outliers, by both logits, and
-        were they known samples of class 1, by the logit of class 2 (OE has no term of its own on known samples).
+    By method, OE (0.6), Energy (0.7, 0.8) and ICE (0.13, 0.14), derivatives (N,) at points z: were they outliers, by
+    both logits; were they known samples of class 1, by that of class 2 (where OE has no term of its own).
     """
     f, h = problem.logits(z), -problem.distance(z).square() / 2  # (N, 2)
     steep = F.one_hot(h.argmax(1), 2) / torch.expm1(-h)  # of the nearest class: exp(h)/(1 − exp(h))
@@ -216,28 +198,11 @@ class Path(NamedTuple):
 
 
 def descend(problem, method, drawn, weight, steps=STEPS, rate=RATE, head_rate=HEAD_RATE):
-    """Let the features themselves descend for T steps, and the head with them (the paper's Figure 3).
+    """Let the features of samples `drawn` descend for T steps, and the head with them (the paper's Figure 3): a Path.
 
-    Each step is gradient descent on all samples. Losses are means; a feature's step follows the gradient of its
-    own sample, as if it were that of a sum.
-
-    Parameters
-    ----------
-    problem : Problem
-    method : {"OE", "Energy", "ICE"}
-    drawn : tuple of Tensor
-        Known, labels and outliers, from `samples`.
-    weight : float
-        λ.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    DivergedError
-        If a feature is no longer finite.
+    Each step is gradient descent on all samples and the loss of `method`, a key of `LOSSES`, with λ = `weight`. Losses
+    are means; a feature's step follows the gradient of its own sample, as if it were that of a sum. DivergedError if a
+    feature is no longer finite.
     """
     known, labels, outlier = drawn
     z, top, states = [known.clone().requires_grad_(), outlier.clone().requires_grad_()], head(problem, method), []
@@ -257,31 +222,24 @@ def descend(problem, method, drawn, weight, steps=STEPS, rate=RATE, head_rate=HE
 
 
 def mixed(path, every=1):
-    """Measure on every n-th step how known samples and outliers lie to each other.
+    """Measure on every n-th step how known samples and outliers lie to each other: arrays (⌈(T + 1) / every⌉,).
 
-    Returns
-    -------
-    dict of str to ndarray, shapes (⌈(T + 1) / every⌉,)
-        ``overlap`` and ``centrality`` of `analysis.overlap`, and ``distance``: Euclidean, from an outlier to the
-        nearest class mean of the known features at that step, mean over outliers.
+    ``overlap`` and ``centrality`` of `analysis.overlap`, and ``distance``: Euclidean, from an outlier to the nearest
+    class mean of the known features at that step, mean over outliers.
     """
-    found = {"overlap": [], "centrality": [], "distance": []}
+    rows = []
     for known, outlier in zip(path.known[::every], path.outlier[::every]):
         means = torch.stack([known[path.labels == i].mean(0) for i in (0, 1)])
-        found["overlap"].append(overlap(known, outlier))
-        found["centrality"].append(centrality(known, path.labels, outlier))
-        found["distance"].append(torch.cdist(outlier, means).min(1).values.mean().item())
-    return {name: np.array(values) for name, values in found.items()}
+        distance = torch.cdist(outlier, means).min(1).values.mean().item()
+        rows.append((overlap(known, outlier), centrality(known, path.labels, outlier), distance))
+    return dict(zip(("overlap", "centrality", "distance"), np.array(rows).T, strict=True))
 
 
 def starts(problem, weights=WEIGHTS, every=4):
     """Let outliers start at each place of `GRID`, and measure on every n-th step what becomes of them.
 
-    Returns
-    -------
-    dict of str to dict of str to ndarray, shapes (7, 7)
-        For each method, a row for each z_2: ``rise``, the largest overlap on the way minus that at the start;
-        ``away``, change of the distance of outliers from the nearest class mean.
+    For each method, arrays (7, 7) with a row for each z_2: ``rise``, the largest overlap on the way minus that at the
+    start; ``away``, change of the distance of outliers from the nearest class mean.
     """
     found, drawn = {}, [samples(problem, (x, y)) for y in GRID[1] for x in GRID[0]]
     for method, weight in weights.items():
@@ -295,13 +253,7 @@ def starts(problem, weights=WEIGHTS, every=4):
 
 
 def origins(problem, weights=WEIGHTS, centres=CENTRES):
-    """Largest overlap on the way, with classes and outliers elsewhere in the plane; ŵ of eq. 0.9 depends on where.
-
-    Returns
-    -------
-    DataFrame
-        A row for each centre, a column for each method.
-    """
+    """Largest overlap on the way by centre of the classes (rows) and method (columns); ŵ of eq. 0.9 depends on it."""
     rows = {}
     for x, y in centres:
         moved = Problem(problem.means + torch.tensor([x, y]), problem.covariance)
@@ -314,21 +266,16 @@ def origins(problem, weights=WEIGHTS, centres=CENTRES):
 def orders(problem):
     """Count pairs of a known sample and an outlier that max_i f_i and max_i p(z|i) order oppositely.
 
-    Returns
-    -------
-    DataFrame
-        A row for each place where outliers may lie, columns as in `overlap.opposite_order`, in percent of all
-        pairs of 1,000 known samples and 1,000 outliers.
+    A DataFrame with a row for each place where outliers may lie and the columns of `overlap.opposite_order`, in percent
+    of all pairs of 1,000 known samples and 1,000 outliers.
     """
     middle, (across, along) = problem.means.mean(0), problem.linear()[0].diff(dim=0)[0]
     beside = torch.stack([-along, across]) / (across**2 + along**2).sqrt()  # unit vector where f_1 = f_2
     places = {"beyond class 1, around B": examples(problem)[1], "between the classes": middle}
     places["beside both, as probable in either"] = middle + 6 * beside
-    rows = {}
+    scores, rows = (problem.logits, problem.log_likelihood), {}
     for place, start in places.items():
         known, _, outlier = samples(problem, start.tolist(), count=500)
-        scores = [
-            score(z).max(1).values for score in (problem.logits, problem.log_likelihood) for z in (known, outlier)
-        ]
-        rows[place] = {key: 100 * value for key, value in opposite_order(*scores).items()}
-    return pd.DataFrame(rows).T.rename_axis("outliers lie")
+        logits, likelihoods = ([f(z).max(1).values for z in (known, outlier)] for f in scores)
+        rows[place] = opposite_order(*logits, *likelihoods)
+    return 100 * pd.DataFrame(rows).T.rename_axis("outliers lie")

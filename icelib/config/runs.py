@@ -57,19 +57,7 @@ class Run(Strict):
 def load(path=None):
     """Read and check params.yaml.
 
-    Parameters
-    ----------
-    path : pathlib.Path, optional
-        Another file of that form.
-
-    Returns
-    -------
-    Params
-
-    Raises
-    ------
-    ValueError
-        Names the file, the key, the value found and what was expected.
+    `path` is another file of that form; a ValueError names file, key, the value found and what was expected.
     """
     path = path or paths.PARAMS
     try:
@@ -140,21 +128,8 @@ def pick(mapping, key, what):
 def run(task, network, protocol, method, seed):
     """Look up one run in params.yaml.
 
-    Parameters
-    ----------
-    task, network, protocol, method : str
-        Keys of params.yaml.
-    seed : int
-        Of the initial weights, the order of the images and their augmentation.
-
-    Returns
-    -------
-    Run
-
-    Raises
-    ------
-    ValueError
-        If a key is unknown, with the keys that there are.
+    Keys are those of params.yaml, ValueError tells those that there are; the seed is that of the initial weights, the
+    order of the images and their augmentation.
     """
     params = load()
     about = pick(params.tasks, task, "task")
@@ -194,20 +169,7 @@ def declared():
 def vary(run, changes):
     """Return a run with some values of its loss, head or schedule replaced.
 
-    Parameters
-    ----------
-    run : Run
-    changes : dict of str to float or str
-
-    Returns
-    -------
-    Run
-        Of the same name; its digest differs.
-
-    Raises
-    ------
-    ValueError
-        If a key is none of these, or a value is not allowed.
+    Its name stays, its digest differs; ValueError if a key of `changes` is none of these, or a value is not allowed.
     """
     loss, head, schedule = dict(run.loss), dict(run.head), run.schedule.model_dump()
     for key, value in changes.items():

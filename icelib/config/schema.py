@@ -317,17 +317,17 @@ class Params(Strict):
 
     scale: Name  # parts results/, figures/ and reports/
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=SEEDS)]], Field(min_length=1), AfterValidator(_unique)]
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1  # of one training: it changes digits
-    compile: bool = False  # networks by torch.compile: it changes digits
+    threads: Annotated[int, Field(ge=1, le=1024)]  # of one training: it changes digits
+    compile: bool  # networks by torch.compile: it changes digits
     parallel: Parallel = Parallel()
     datasets: Annotated[list[_one_of(PUBLISHED)], AfterValidator(_unique)]
-    own_datasets: dict[Name, OwnDataSet] = {}
+    own_datasets: dict[Name, OwnDataSet]
     tasks: dict[Name, Task]
     networks: Networks
     protocols: dict[Name, Schedule]
     train: dict[_one_of(METHODS), Values]
     runs: list[Group]
-    sweeps: dict[Name, Sweep] = {}
+    sweeps: dict[Name, Sweep]
     detectors: Detectors
     bootstrap: Annotated[int, Field(gt=0, le=1_000_000)]  # redrawn samples behind an interval over images
 
@@ -417,7 +417,7 @@ def loss_parameters(method):
 
 
 GIVEN = ("known_features", "outlier_features")  # keywords of a loss that the engine fills
-ORDERED = (("margin_known", "margin_outlier"), ("inner", "outer"))  # where a loss has both
+ORDERED = (("margin_known", "margin_outlier"),)  # where a loss has both
 
 
 def check_parameters(method, values, place):

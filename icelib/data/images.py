@@ -23,9 +23,8 @@ def shrink(image):
     width, height = image.size
     short = min(width, height)
     if max(width, height) > MOST_ELONGATED * short:
-        raise ValueError(
-            f"it has {width:,}×{height:,} pixels, expected at most {MOST_ELONGATED:,} times as long as wide"
-        )
+        most = f"{MOST_ELONGATED:,} times as long as wide"
+        raise ValueError(f"it has {width:,}×{height:,} pixels, expected at most {most}")
     return centre(image.resize((32 * width // short, 32 * height // short), Image.Resampling.BILINEAR))
 
 
@@ -46,44 +45,33 @@ def decode(path, fit):
 
 def read_own(path):
     """Read a user's ``.npz`` or image folder: (images, labels or None, class names)."""
-    if path.is_dir():
-        return _read_folder(path)
-    images, labels = read_npz(path)
-    return images, labels, []
+    return _read_folder(path) if path.is_dir() else (*read_npz(path), [])
 
 
 def read_npz(path):
-    """Read and check an ``.npz``: images (N, 32, 32, 3) uint8 and labels (N,) int64 or None; nothing is unpickled.
-
-    Raises
-    ------
-    ValueError
-        Names the file, what was found and what was expected.
-    """
+    """Read and check an ``.npz``: images (N, 32, 32, 3) uint8 and labels (N,) int64 or None; nothing is unpickled."""
+    where = paths.relative(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files if key in ("images", "labels")}
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # numpy returns the bytes of others
             raise ValueError("its members are no arrays")
     except FileNotFoundError:
-        raise ValueError(f"{paths.relative(path)} is missing") from None
+        raise ValueError(f"{where} is missing") from None
     except Exception as error:  # zipfile and numpy raise a dozen kinds for damaged files
-        raise ValueError(f"{paths.relative(path)} is not a readable .npz file: {error}") from error
+        raise ValueError(f"{where} is not a readable .npz file: {error}") from error
     images, labels = arrays.get("images"), arrays.get("labels")
     if images is None:
-        raise ValueError(f"{paths.relative(path)} has no array 'images'")
+        raise ValueError(f"{where} has no array 'images'")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3) or not len(images):
-        raise ValueError(
-            f"{paths.relative(path)}: images are {images.dtype} {images.shape}, expected uint8 (N, 32, 32, 3), N ≥ 1"
-        )
+        raise ValueError(f"{where}: images are {images.dtype} {images.shape}, expected uint8 (N, 32, 32, 3), N ≥ 1")
     if labels is None:
         return images, None
     integers = labels.shape == (len(images),) and labels.dtype.kind in "iu"
     # after the cast, which makes large unsigned numbers negative
     if not integers or labels.astype(np.int64).min() < 0:
         found = f"{labels.dtype} {labels.shape}" + (f" from {labels.min()} to {labels.max()}" if integers else "")
-        expected = f"integers from 0 to 2⁶³ − 1 of shape ({len(images)},)"
-        raise ValueError(f"{paths.relative(path)}: labels are {found}, expected {expected}")
+        raise ValueError(f"{where}: labels are {found}, expected integers from 0 to 2⁶³ − 1 of shape ({len(images)},)")
     return images, labels.astype(np.int64)
 
 

@@ -73,23 +73,14 @@ class Npm(NamedTuple):
 def archive(sources):
     """Find an archive in ``data/downloads``, or fetch it from the first of its sources (Web or Npm) that works.
 
-    Returns
-    -------
-    path : pathlib.Path
-    source : Web or Npm
-
-    Raises
-    ------
-    SourceError
-        Lists each source with the reason why it failed, and says which file to put where by hand.
+    Returns its path and source. SourceError lists why each source failed, and says which file to put where by hand.
     """
     reasons = []
     for source in sources:
         path = paths.DOWNLOADS / source.filename
-        found = _digest(path, source.digest) if path.exists() else None
-        if found == source.digest:
-            return path, source
-        if found:
+        if path.exists():
+            if (found := _digest(path, source.digest)) == source.digest:
+                return path, source
             wrong = f"checksum {found}, expected {source.digest}; move it away to fetch it again"
             reasons.append(f"{paths.relative(path)}: {wrong}")
     for source in sources:
@@ -102,11 +93,9 @@ def archive(sources):
             return path, source
         except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:  # as torchvision raises them
             reasons.append(f"{source}: {(str(error).strip() or type(error).__name__).splitlines()[0][:300]}")
-    lines = [f"{source.filename} from {source}, checksum {source.digest}" for source in sources]
-    raise SourceError(
-        "\n  - ".join(["no source could be used:", *reasons])
-        + "\n  - ".join([f"\nTo go on by hand, put one of these into {paths.DOWNLOADS}:", *lines])
-    )
+    ways = [f"{source.filename} from {source}, checksum {source.digest}" for source in sources]
+    by_hand = f"\nTo go on by hand, put one of these into {paths.DOWNLOADS}:"
+    raise SourceError("\n  - ".join(["no source could be used:", *reasons]) + "\n  - ".join([by_hand, *ways]))
 
 
 def _download(source, path):

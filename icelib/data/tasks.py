@@ -2,15 +2,8 @@
 
 ``python -m icelib.data.tasks TASK`` writes ``data/tasks/SCALE/TASK/{train,validation,test}.safetensors``, so that a
 run depends on just the images it uses: a new test set changes no training file, unless auxiliary images are among its
-own. Images are uint8 (N, 3, 32, 32), labels int64 (N,).
-
-================  ===============================================================
-file              tensors
-================  ===============================================================
-train             ``known``, ``labels``, ``outliers`` (auxiliary)
-validation        ``known``, ``labels``, ``outliers`` (auxiliary), ``jigsaw``
-test              ``known``, ``labels`` and one tensor for each outlier set
-================  ===============================================================
+own. Images are uint8 (N, 3, 32, 32), labels int64 (N,). All have ``known`` and ``labels``; train and validation have
+auxiliary ``outliers``, validation also ``jigsaw``, and test a tensor for each outlier set by its name.
 """
 
 import argparse
@@ -28,18 +21,10 @@ SEED = 15  # of the division; the same for every run, so that runs are comparabl
 
 
 def load(name, part):
-    """Load one part (train, validation or test) of a task.
+    """Load the tensors (dict) of one part (train, validation or test) of a task, and what describes them (dict).
 
-    Returns
-    -------
-    tensors : dict of str to Tensor
-    about : dict
-        ``classes``, the names of the known classes in the order of the labels, and ``sha256``.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing or damaged.
+    That is ``classes``, the names of the known classes in the order of the labels, and ``sha256``. Raises ValueError if
+    the file is missing or damaged.
     """
     return tensors.load(paths.tasks(runs.load().scale) / name / f"{part}.safetensors")
 
@@ -51,17 +36,9 @@ def divide(task):
     The held-out images for validation are the same share of the known and of the auxiliary training images; ``jigsaw``
     are the known ones with their 4×4 tiles of 8×8 pixels shuffled: outliers of a kind that no method is trained on.
 
-    Returns
-    -------
-    parts : dict of str to dict of str to ndarray
-        Images (N, 32, 32, 3) uint8 and labels (N,) of each part.
-    about : dict
-        ``title``, ``classes``, ``images`` (counts), ``dropped`` (counts) and ``sources`` of the data sets.
-
-    Raises
-    ------
-    ValueError
-        If a data set lacks labels, a class or images that the task asks for, or no image is left to validate on.
+    Returns the images (N, 32, 32, 3) uint8 and labels (N,) of each part, and ``title``, ``classes``, counts of
+    ``images``, counts of ``dropped``, and ``sources`` of the data sets. Raises ValueError if a data set lacks labels, a
+    class or images that the task asks for, or no image is left to validate on.
     """
     images, labels = _select(task.known.train)
     test_images, test_labels = _select(task.known.test)
@@ -86,53 +63,35 @@ def divide(task):
     validated, trained = np.split(auxiliary[auxiliary_order], [auxiliary_held])
     parts = {
         "train": {"known": images[kept], "labels": labels[kept], "outliers": trained},
-        "validation": {
-            "known": images[held],
-            "labels": labels[held],
-            "outliers": validated,
-            "jigsaw": _jigsaw(images[held]),
-        },
+        "validation": {"known": images[held], "labels": labels[held], "outliers": validated},
         "test": {"known": test_images, "labels": test_labels, **outliers},
     }
-    about = {
-        "title": task.title,
-        "classes": [str(name) for name in classes],
-        "images": {
-            part: {name: len(x) for name, x in arrays.items() if name != "labels"} for part, arrays in parts.items()
-        },
-        "dropped": dropped,
-        "sources": {part.set: datasets.about(part.set)["source"] for part in task.parts},
-    }
-    return parts, about
+    parts["validation"]["jigsaw"] = _jigsaw(images[held])
+    counts = {part: {name: len(x) for name, x in of.items() if name != "labels"} for part, of in parts.items()}
+    about = {"title": task.title, "classes": [str(name) for name in classes], "images": counts, "dropped": dropped}
+    return parts, about | {"sources": {part.set: datasets.about(part.set)["source"] for part in task.parts}}
 
 
 def _select(part):
-    """Load the classes of a data set that a part names, numbered in that order."""
+    """Load the classes, numbered in that order, and as many images of each as a part names."""
     images, labels = datasets.load(part.set, part.split)
     if labels is None and (part.classes or part.per_class):
         wish = f"classes {part.classes}" if part.classes else f"per_class = {part.per_class}"
         raise ValueError(f"data set {part.set!r} has no labels, so that {wish} cannot be chosen")
     if part.classes:
-        images, labels = _chosen(part, images, labels)
+        names, numbers = datasets.about(part.set)["classes"], []
+        for wanted in part.classes:
+            if wanted not in names and wanted not in labels:
+                expected = f"one of {names or np.unique(labels).tolist()}"
+                raise ValueError(f"data set {part.set!r} has no class {wanted!r}; expected {expected}")
+            numbers.append(names.index(wanted) if wanted in names else wanted)
+        chosen, place = np.isin(labels, numbers), {number: i for i, number in enumerate(numbers)}
+        images, labels = images[chosen], np.array([place[label] for label in labels[chosen]])
     if part.per_class:
         order = _draw(part.set).permutation(len(labels))
         kept = np.sort(np.concatenate([order[labels[order] == i][: part.per_class] for i in np.unique(labels)]))
         images, labels = images[kept], labels[kept]
     return images, labels
-
-
-def _chosen(part, images, labels):
-    names = datasets.about(part.set)["classes"]
-    numbers = []
-    for wanted in part.classes:
-        if wanted not in names and wanted not in labels:
-            raise ValueError(
-                f"data set {part.set!r} has no class {wanted!r}; expected one of {names or np.unique(labels).tolist()}"
-            )
-        numbers.append(names.index(wanted) if wanted in names else wanted)
-    chosen = np.isin(labels, numbers)
-    place = {number: i for i, number in enumerate(numbers)}
-    return images[chosen], np.array([place[label] for label in labels[chosen]])
 
 
 def _bytes(images):
@@ -167,18 +126,13 @@ def _jigsaw(images):
     return tiles.reshape(-1, 4, 4, 8, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 32, 32, 3)
 
 
-def _planes(x):
-    """Put channels first where there are any: (N, 32, 32, 3) → (N, 3, 32, 32)."""
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2) if x.ndim == 4 else x)
-
-
 def make(name):
     """Divide the data sets of a task; write its files, and what `divide` tells of it to ``results/SCALE/tasks``."""
     params = runs.load()
     parts, about = divide(runs.pick(params.tasks, name, "task"))
     for part, arrays in parts.items():
-        images = {key: torch.from_numpy(_planes(x)) for key, x in arrays.items()}
-        tensors.save(paths.tasks(params.scale) / name / f"{part}.safetensors", images, {"classes": about["classes"]})
+        planes = {key: torch.from_numpy(x.transpose(0, 3, 1, 2) if x.ndim == 4 else x) for key, x in arrays.items()}
+        tensors.save(paths.tasks(params.scale) / name / f"{part}.safetensors", planes, {"classes": about["classes"]})
     write_json(paths.results(params.scale) / "tasks" / f"{name}.json", about)
     print(f"{about['title']}: {about['images']}; dropped: {about['dropped']}")
 

@@ -4,8 +4,8 @@ ODIN's parameters are in params.yaml and ViM's subspace has half the dimensions 
 pytorch-ood's, which follow the detectors' papers. A network with the Gaussian head enters with its logits h; where a
 detector needs weights of a linear layer (ViM), with those of `heads.GaussianHead.linear`.
 
-A score of your own is a line of `DETECTORS`: a name, and a function of `Seen` that returns a function of `Images`, whose
-values (M,) are higher for known images; one of logits alone goes to `icelib.scores` and is ``of_logits(scores.NAME)``.
+A score of your own is a line of `DETECTORS`: a name and a function of `Seen` that returns a function of `Images`, whose
+values (M,) are higher for known images; one of logits goes to `icelib.scores` and is ``of_logits(scores.NAME)``.
 """
 
 import sys
@@ -36,75 +36,64 @@ class Images(NamedTuple):
 
 
 def of_logits(score):
-    """Detector of a score of logits alone."""
-    return lambda seen: lambda x: score(x.logits)
+    """Detector of a score of logits, as in `icelib.scores`."""
+    return lambda seen: lambda x: scores.apply(score, x.logits, x.features)
+
+
+def of_features(name):
+    """Detector of pytorch-ood that is fitted to features."""
+
+    def fit(seen):
+        theirs = _theirs(name, None).fit_features(seen.features, seen.labels)
+        return lambda x: -theirs.predict_features(x.features)
+
+    return fit
 
 
 def odin(seen):
-    """Softmax at a high temperature, of images moved against the gradient (Liang et al., 2018)."""
     settings, device = seen.settings, next(seen.model.parameters()).device
     names = {"eps": settings.odin_noise, "temperature": settings.odin_temperature, "norm_std": list(models.STD)}
     theirs = _theirs("ODIN", seen.model, **names)
     return lambda x: -torch.cat([theirs.predict(models.normalize(p.to(device))) for p in x.pixels.split(500)])
 
 
-def mahalanobis(seen):
-    """Distance of features to the nearest class mean (Lee et al., 2018)."""
-    theirs = _theirs("Mahalanobis", None).fit_features(seen.features, seen.labels)
-    return lambda x: -theirs.predict_features(x.features)
-
-
 def vim(seen):
-    """Energy less the norm of features off the principal subspace (Wang et al., 2022)."""
+    if not hasattr(seen.model.head, "linear"):  # a head of one's own may have no weights like a linear one's
+        return lambda x: torch.full((len(x.pixels),), torch.nan)
     weights, biases = (x.cpu() for x in seen.model.head.linear())
     theirs = _theirs("ViM", None, seen.features.shape[1] // 2, weights, biases)  # its paper's rule for d < 768
     theirs.fit_features(seen.features, seen.labels)
     return lambda x: -theirs.predict_features(x.features)
 
 
-def knn(seen):
-    """Distance to the 50th nearest training image, of features of length 1 (Sun et al., 2022)."""
-    theirs = _theirs("KNN", None).fit_features(seen.features, seen.labels)
-    return lambda x: -theirs.predict_features(x.features)
-
-
 def react(seen):
-    """Energy of features cut off at a quantile (Sun et al., 2021)."""
     theirs = _theirs("ReAct", None, _head(seen.model)).fit_feature_maps(seen.features, seen.labels)
     return lambda x: -theirs.predict_feature_maps(x.features)
 
 
 def ash(seen):
-    """Energy of features of which all but the largest are removed (Djurisic et al., 2023)."""
     theirs = _theirs("ASH", None, _head(seen.model))
     return lambda x: -theirs.predict_feature_maps(x.features[:, :, None, None])
 
 
-def gen(seen):
-    """Generalised entropy of the softmax (Liu et al., 2023)."""
-    theirs = _theirs("GEN", None)
-    return lambda x: -theirs.predict_logits(x.logits)
-
-
 def kl_matching(seen):
-    """Divergence from the mean softmax of the nearest class, on validation images (Hendrycks et al., 2022)."""
     theirs = _theirs("KLMatching", None)
     theirs.fit_logits(seen.validation)
     return lambda x: -theirs.predict_logits(x.logits)
 
 
 DETECTORS = {
-    "msp": of_logits(scores.max_softmax),
-    "odin": odin,
-    "mahalanobis": mahalanobis,
-    "energy": of_logits(scores.energy),
-    "max_logit": of_logits(scores.max_logit),
-    "vim": vim,
-    "knn": knn,
-    "react": react,
-    "gen": gen,
-    "ash": ash,
-    "kl_matching": kl_matching,
+    "msp": of_logits(scores.max_softmax),  # largest softmax probability (Hendrycks and Gimpel, 2017)
+    "odin": odin,  # the same at a high temperature, of images moved against the gradient (Liang et al., 2018)
+    "mahalanobis": of_features("Mahalanobis"),  # distance to the nearest class mean (Lee et al., 2018)
+    "energy": of_logits(scores.energy),  # Liu et al., 2020
+    "max_logit": of_logits(scores.max_logit),  # Hendrycks et al., 2022
+    "vim": vim,  # energy less the norm of features off the principal subspace (Wang et al., 2022)
+    "knn": of_features("KNN"),  # distance to the 50th nearest training image, at length 1 (Sun et al., 2022)
+    "react": react,  # energy of features cut off at a quantile (Sun et al., 2021)
+    "gen": of_logits(lambda logits: -_theirs("GEN", None).predict_logits(logits)),  # entropy (Liu et al., 2023)
+    "ash": ash,  # energy of features of which all but the largest are removed (Djurisic et al., 2023)
+    "kl_matching": kl_matching,  # divergence from the mean softmax of the nearest class (Hendrycks et al., 2022)
 }
 
 
@@ -127,11 +116,6 @@ def score(model, train, validation, test, settings):
     -------
     dict of str to Tensor of float64, shapes (M,)
         ``DETECTOR/SET``, higher for known images.
-
-    Raises
-    ------
-    ValueError
-        If a detector does not give one value for each image.
     """
     held_out = _logits(model, features(model, validation["known"]))
     seen = Seen(model, features(model, train["known"]), train["labels"], held_out, settings)

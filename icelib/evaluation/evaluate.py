@@ -14,7 +14,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from icelib import models
+from icelib import models, scores
 from icelib.config import runs
 from icelib.data import tasks
 from icelib.evaluation import detectors, kept, statistics
@@ -41,20 +41,8 @@ def place(run):
 def evaluate(run):
     """Score all test images with a run's own score and all detectors, and measure; or take it from the store.
 
-    Parameters
-    ----------
-    run : runs.Run
-
-    Returns
-    -------
-    dict
-        The content of ``metrics/RUN.json``.
-
-    Raises
-    ------
-    ValueError
-        If the run is not trained with these parameters, images or weights are damaged, or the method's score does not
-        give one finite value for each image.
+    Returns the content of ``metrics/RUN.json``; raises ValueError if the run is not trained with these parameters,
+    images or weights are damaged, or a score does not give one finite value for each image.
     """
     return kept.take(place(run), FILES, lambda: _evaluate(run))
 
@@ -66,30 +54,22 @@ def evaluate_all(wanted, jobs=None):
 
 
 def _evaluate(run):
-    scores, about = _scores(run)
+    found, about = _scores(run)
     params, sets = runs.load(), defaultdict(dict)
-    for key, values in scores.items():
-        if "/" in key:
-            detector, name = key.split("/")
-            sets[detector][name] = values.numpy()
-    images = {name: len(x) for name, x in sets[own_detector(run.method)].items()}
+    for key, x in found.items():
+        detector, _, name = key.partition("/")
+        sets[detector][name] = x.numpy()
+    del sets["labels"], sets["predicted"]
     means = {"near": params.tasks[run.task].near, "far": params.tasks[run.task].far}
-    detection = {x: statistics.detection(y.pop("known"), y, means, params.bootstrap) for x, y in sets.items()}
-    return (
-        scores,
-        about,
-        {
-            "run": run.name,
-            "scale": run.scale,
-            "task": run.task,
-            "digest": about["digest"],
-            "environment": about["environment"],
-            "origin": {"checkpoint": about["checkpoint"], "scoring": about["scoring"]},
-            "images": images,
-            "accuracy": statistics.accuracy(scores["labels"], scores["predicted"], params.bootstrap),
-            "detectors": detection,
-        },
-    )
+    values = {"run": run.name, "scale": run.scale, "task": run.task}
+    values |= {"digest": about["digest"], "environment": about["environment"]}
+    values["origin"] = {"checkpoint": about["checkpoint"], "scoring": about["scoring"]}
+    values["images"] = {name: len(x) for name, x in sets[own_detector(run.method)].items()}
+    values["accuracy"] = statistics.accuracy(found["labels"], found["predicted"], params.bootstrap)
+    values["detectors"] = {
+        name: statistics.detection(x.pop("known"), x, means, params.bootstrap) for name, x in sets.items()
+    }
+    return found, about, values
 
 
 def _scores(run):
@@ -100,19 +80,17 @@ def _scores(run):
     train, validation, test = (tasks.load(run.task, part)[0] for part in ("train", "validation", "test"))
     labels = test.pop("labels")
     test = {name: (pixels, detectors.features(model, pixels)) for name, pixels in test.items()}
-    scores = detectors.score(model, train, validation, test, runs.load().detectors)
+    logits = {name: models.logits(model, z).cpu() for name, (_, z) in test.items()}
+    found = detectors.score(model, train, validation, test, runs.load().detectors)
     for name, (pixels, z) in test.items():
-        logits, values = models.score(model, method.score, z)
-        if name == "known":
-            predicted = logits.argmax(1).cpu()
         if method.outliers:  # in place of a detector's of this name
-            values = detectors.checked(values, run.method, len(pixels))
+            values = detectors.checked(scores.apply(method.score, logits[name], z), run.method, len(pixels))
             if not values.isfinite().all():
                 raise ValueError(f"run {run.name}: {(~values.isfinite()).sum()} scores of {name!r} are not finite")
-            scores[f"{run.method}/{name}"] = values
-    about = {"run": run.name, **about, "checkpoint": about.pop("sha256")}
+            found[f"{run.method}/{name}"] = values
+    about = {"checkpoint": about.pop("sha256"), "run": run.name, **about}
     about["scoring"] = machine.describe(device, models.PRECISION) | {"libraries": machine.versions()}
-    return scores | {"labels": labels, "predicted": predicted}, about
+    return found | {"labels": labels, "predicted": logits["known"].argmax(1)}, about
 
 
 def summarise(wanted, measured):

@@ -1,20 +1,16 @@
 """What was computed from a trained network, kept in the store under a hash of all that it follows from.
 
-An entry is a folder ``KIND/KEY`` of `paths.STORE`: a file of tensors, and one of values (JSON) with the SHA-256 of both.
+An entry is a folder ``KIND/KEY`` of `paths.STORE`: a file of tensors and one of values (JSON) with the SHA-256 of both.
 The latter is written last, so that what a killed process left counts as missing. Entries are verified when taken.
 """
 
-import contextlib
 import hashlib
 import json
 import sys
 from pathlib import Path
 
-import threadpoolctl
-import torch
-
 from icelib.training import store
-from icelib.util import paths, tensors
+from icelib.util import machine, paths, tensors
 from icelib.util.files import read_json, write_bytes, write_json
 
 
@@ -40,7 +36,7 @@ def take(folder, names, make):
     names : (str, str)
         Of the files of tensors and of values.
     make : callable
-        Returns tensors by name, what describes them, and the values, of which ``origin`` is a dict: the SHA-256 of the
+        Returns tensors by name, what describes them and the values, of which ``origin`` is a dict: the SHA-256 of the
         tensors goes there.
     """
     try:
@@ -48,7 +44,7 @@ def take(folder, names, make):
     except ValueError as error:
         if (folder / names[1]).exists():
             print(f"{error}; it is computed anew", file=sys.stderr)
-    with _one_thread():
+    with machine.one_thread():
         found, about, values = make()
     tensors.save(folder / names[0], found, about)
     values["origin"][Path(names[0]).stem] = tensors.read_about(folder / names[0])["sha256"]
@@ -57,9 +53,10 @@ def take(folder, names, make):
 
 
 def publish(entries, names, scale):
-    """Copy the files of entries (folders, by the names of runs) to ``results/SCALE``, and remove those of other runs."""
+    """Copy the files of entries (folders, by the names of runs) to ``results/SCALE`` and remove those of others."""
     for name in names:
         folder, suffix = paths.results(scale) / Path(name).stem, Path(name).suffix
+        folder.mkdir(parents=True, exist_ok=True)  # DVC expects it, also of no run
         for run, entry in entries.items():
             write_bytes(folder / f"{run}{suffix}", (entry / name).read_bytes())
         for path in folder.glob(f"*{suffix}"):
@@ -79,15 +76,3 @@ def _read(folder, tensor_name, value_name):
 
 def _digest(content):
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _one_thread():
-    """Sums depend on the number of threads, and results must not."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpoolctl.threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)

@@ -58,45 +58,35 @@ def measure(run):
 
 
 def _measure(run):
-    device = machine.device()
-    parts = {part: tasks.load(run.task, part)[0] for part in ("train", "validation", "test")}
-    labels = parts["test"].pop("labels"), parts["validation"].pop("labels")
-    near, epochs, logits = _near(run), [], {}
+    device, near, epochs, logits = machine.device(), _near(run), [], {}
+    train, validation, test = (tasks.load(run.task, part)[0] for part in ("train", "validation", "test"))
+    labels, held_labels = test.pop("labels"), validation.pop("labels")
     for epoch in run.schedule.kept_epochs:
         model, about = store.load(run, device, epoch)
         last = epoch == run.schedule.epochs
-        z = _features(model, parts["test"], None if last else ("known", near))
-        held_out = _features(model, parts["validation"], None if last else ("outliers",))
-        here = _logits(model, z)
+        z = {name: _features(model, x) for name, x in test.items() if last or name in ("known", near)}
+        held = {name: _features(model, x) for name, x in validation.items() if last or name == "outliers"}
+        here = {name: models.logits(model, x).cpu() for name, x in z.items()}
         logits |= {f"{epoch}/{name}": x for name, x in here.items()}
-        outliers = {near: z[near], "auxiliary": held_out["outliers"]}
+        outliers = {near: z[near], "auxiliary": held["outliers"]}
         entry = {
             "epoch": epoch,
             "overlap": {name: overlap.overlap(z["known"], x) for name, x in outliers.items()},
-            "centrality": {name: overlap.centrality(z["known"], labels[0], x) for name, x in outliers.items()},
+            "centrality": {name: overlap.centrality(z["known"], labels, x) for name, x in outliers.items()},
         }
         if last:
-            likelihood = _likelihood(model, parts["train"], here, z)
-            logits |= {f"validation/{name}": x for name, x in _logits(model, held_out).items()}
+            likelihood = _likelihood(model, train, here, z)
+            logits |= {f"validation/{name}": models.logits(model, x).cpu() for name, x in held.items()}
         # last, since it changes the network's batch statistics
-        epochs.append(entry | {"contradiction": _contradiction(run, model, parts["train"])})
-    about = {"run": run.name, "near": near, **about, "checkpoint": about.pop("sha256")}
+        epochs.append(entry | {"contradiction": _contradiction(run, model, train)})
+    about = {"checkpoint": about.pop("sha256"), "run": run.name, "near": near, **about}
     values = {"run": run.name, "digest": about["digest"], "near": near, "environment": about["environment"]}
     values |= {"origin": {"checkpoint": about["checkpoint"]}, "likelihood": likelihood, "epochs": epochs}
-    return logits | {"labels": labels[0], "validation/labels": labels[1]}, about, values
+    return logits | {"labels": labels, "validation/labels": held_labels}, about, values
 
 
-def _features(model, images, names):
-    """Features (M, d) of these sets of images, or of all."""
-    return {
-        name: models.predict(model, images[name], models.PRECISION, features=True).cpu() for name in names or images
-    }
-
-
-@torch.no_grad()
-def _logits(model, features):
-    device = next(model.parameters()).device
-    return {name: model.head(z.to(device)).cpu() for name, z in features.items()}
+def _features(model, images):
+    return models.predict(model, images, models.PRECISION, features=True).cpu()
 
 
 def _contradiction(run, model, train):
@@ -117,7 +107,7 @@ def _contradiction(run, model, train):
 @torch.no_grad()
 def _likelihood(model, train, logits, test):
     """For every outlier set: how the largest logit and the fitted likelihood order it and known samples."""
-    z = models.predict(model, train["known"], models.PRECISION, features=True).cpu()
+    z = _features(model, train["known"])
     fitted = heads.GaussianHead(z.shape[1], logits["known"].shape[1], "lower", 1.0, 1.0)
     fitted.estimate(z, train["labels"])  # its logits are log p(z|i), but for a constant
     values = {name: (x.max(1).values, fitted(test[name]).max(1).values) for name, x in logits.items()}

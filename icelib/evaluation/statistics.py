@@ -17,25 +17,9 @@ def accuracy(labels, predicted, repeats):
 def detection(known, outliers, means, repeats):
     """Compute the metrics of one detector with 95 % bootstrap intervals, and their means over some sets.
 
-    Parameters
-    ----------
-    known : ndarray, shape (N,)
-        Scores, higher for known samples.
-    outliers : dict of str to ndarray, shapes (M,)
-    means : dict of str to list of str
-        Sets of each mean, by its name; one over no sets is left out.
-    repeats : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    dict
-        For each set and mean and each of `metrics.NAMES`: ``value``, ``low`` and ``high``, as shares.
-
-    Raises
-    ------
-    ValueError
-        As `metrics.detection_metrics`.
+    `known` are scores (N,), higher for known samples; `outliers` has scores (M,) by set, and `means` the sets of each
+    mean, one over no sets being left out. Returns ``value``, ``low`` and ``high``, as shares, for each set and mean and
+    each of `metrics.NAMES`.
     """
     values = {name: np.array(list(metrics.detection_metrics(known, x).values())) for name, x in outliers.items()}
     spread = metrics.bootstrap(known, outliers, repeats)
@@ -62,10 +46,7 @@ class Paired(NamedTuple):
 
 
 def paired(a, b):
-    """Mean of a − b (n,) over seeds in the same order, with Student's t interval: it has the spread over trainings.
-
-    Raises ValueError if the shapes differ.
-    """
+    """Mean of a − b (n,) over seeds in the same order, with Student's t interval; ValueError if the shapes differ."""
     from scipy.stats import t  # slow to import
 
     a, b = np.asarray(a, float), np.asarray(b, float)

@@ -54,7 +54,7 @@ TABLES = {
 
 
 class Caption(NamedTuple):
-    """Title, legend; which images play a known set and its outliers; and how and on what a block was trained."""
+    """Title, legend; `sets`: which images play a known set; `settings`: how and on what a block was trained."""
 
     title: str
     legend: str
@@ -72,11 +72,10 @@ def caption(name):
     """Find out what a table of `TABLES` was measured on, as a `Caption`; blocks that are not declared are left out."""
     title, legend, blocks, methods = TABLES[name]
     groups = runs.by_block()
-    behind = {
-        block: [run for method in dict.fromkeys([*methods, *added()]) for run in groups[(*block, method)]]
-        for block in blocks
-    }
-    behind = {block: several for block, several in behind.items() if several}
+    behind = {}
+    for block in blocks:
+        if several := [run for method in dict.fromkeys([*methods, *added()]) for run in groups[*block, method]]:
+            behind[block] = several
     return Caption(
         f"{title}, {runs.load().scale} scale",
         legend if name == "extended" else f"{legend} {SPREAD[len(runs.load().seeds) == 1]} {FILES}",
@@ -100,20 +99,9 @@ def small_print(*several):
 
 
 def setting(run):
-    """Network and protocol of a run in a few words."""
-    return f"{network(run.shape)}, {NAMES.get(run.protocol, run.protocol)}"
-
-
-def network(shape):
-    """Name a network by its shape, as the paper does."""
-    if hasattr(shape, "growth"):
-        return f"DenseNet-{shape.depth}-{shape.growth}"
-    return f"WideResNet-{shape.depth}-{shape.widen}"
-
-
-def machine(environment):
-    """Name what a network was trained on, by the ``environment`` of its history."""
-    return "{device}, threads: {threads}, {precision}, torch {torch}".format(**environment)
+    """Network, named as the paper does, and protocol of a run in a few words."""
+    kind, width = ("DenseNet", "growth") if hasattr(run.shape, "growth") else ("WideResNet", "widen")
+    return f"{kind}-{run.shape.depth}-{getattr(run.shape, width)}, {NAMES.get(run.protocol, run.protocol)}"
 
 
 def _sets(run):
@@ -131,10 +119,8 @@ def _sets(run):
 
 def _trained(several):
     """Network, schedule, seeds and hardware of runs that differ by method and seed alone."""
-    first = several[0]
-    machines = dict.fromkeys(machine(results.history(run)["environment"]) for run in several)
+    first, told = several[0], "{device}, threads: {threads}, {precision}, torch {torch}"
+    machines = dict.fromkeys(told.format(**results.history(run)["environment"]) for run in several)
     start = ", from the plain network" * (first.schedule.start == "plain")
-    return (
-        f"{setting(first)}{start}; epochs: {first.schedule.epochs}; "
-        f"seeds: {', '.join(dict.fromkeys(str(run.seed) for run in several))}; {' and '.join(machines)}"
-    )
+    seeds = ", ".join(dict.fromkeys(str(run.seed) for run in several))
+    return f"{setting(first)}{start}; epochs: {first.schedule.epochs}; seeds: {seeds}; {' and '.join(machines)}"

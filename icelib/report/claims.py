@@ -54,23 +54,11 @@ def difference(a, b):
 
 
 def compare(words, place, cells, metric, first, second):
-    """Make a claim that one row of a table exceeds another, both measured on the same device, seed by seed.
+    """Make a Claim that row `first` of a table, ``ICE ‡`` say, exceeds row `second`, seed by seed on the same device.
 
-    Parameters
-    ----------
-    words, place : str
-        As of `Claim`.
-    cells : DataFrame
-        Rows of `tables.table1` or `tables.table2` of one block and one mean or set of outliers.
-    metric : str
-        One of `tables.METRICS`, outlier-positive. Of FPR95, where less is better, the better row comes second.
-    first, second : str
-        Names of rows, ``ICE ‡`` say.
-
-    Returns
-    -------
-    Claim
-        Its values are first − second, in percent points.
+    `cells` are rows of `tables.table1` or `tables.table2` of one block and one mean or set of outliers; `metric` is one
+    of `tables.METRICS`, outlier-positive. Of FPR95, where less is better, the better row comes second. The claim's
+    values are first − second, in percent points.
     """
     shown = cells[(cells.metric == metric) & (cells.convention == "outlier_positive")]
     a, b = (shown[shown["name"] == name].iloc[0] for name in (first, second))

@@ -24,24 +24,15 @@ OTHER_COLOUR, OTHER_MARKER, OTHER_LINE = "0.3", "*", (0, (1, 1))
 def style():
     """Set the style of all figures, whatever the user's own settings of matplotlib are."""
     matplotlib.rcdefaults()
-    sns.set_theme(context="paper", style="ticks", font_scale=1.0)
-    matplotlib.rcParams.update(
-        {"figure.dpi": 120, "savefig.dpi": 200, "axes.spines.top": False, "axes.spines.right": False}
-    )
+    own = {"figure.dpi": 120, "savefig.dpi": 200, "axes.spines.top": False, "axes.spines.right": False}
+    sns.set_theme(context="paper", style="ticks", rc=own)
 
 
 def save(figure, name, caption, source):
     """Write a figure as ``figures/SCALE/NAME.png`` and ``.pdf``, and what it shows as ``.txt``; always the same bytes.
 
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    name : str
-        With the folder of its subject, ``benchmark/figure1`` say.
-    caption : str
-        What is seen, for a reader who has nothing but the figure.
-    source : str
-        Where the numbers come from, `captions.source` say; it and the caption are also in the files' metadata.
+    `name` has the folder of its subject, ``benchmark/figure1`` say. `caption` tells what is seen, for a reader who has
+    nothing but the figure; `source` where the numbers come from. Both are also in the files' metadata.
     """
     folder = paths.figures(runs.load().scale)
     about = f"{caption}\n\n{source}"
@@ -56,26 +47,14 @@ def save(figure, name, caption, source):
 
 
 def history(epochs):
-    """Draw a training: loss terms, accuracy and AUROC, and quantiles of the score by epoch.
-
-    Parameters
-    ----------
-    epochs : list of dict
-        From `training.train.train`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw a training: loss terms, accuracy and AUROC, and quantiles of the score by epoch, from `train.train`."""
     figure, axes = plt.subplots(1, 3, figsize=(10, 2.9), layout="constrained")
     steps = [epoch["epoch"] for epoch in epochs]
     for name, marker in zip(epochs[0]["loss"], "os^vDPX*"):
         axes[0].plot(steps, [epoch["loss"][name] for epoch in epochs], marker=marker, label=name.replace("_", " "))
     axes[0].set(ylabel="weighted loss term", title="training loss")
     axes[1].plot(steps, [100 * epoch["accuracy"] for epoch in epochs], "ko-", label="accuracy, known")
-    for (name, label), marker in zip(
-        [("outliers", "AUROC, auxiliary"), ("jigsaw", "AUROC, jigsaw")], "s^", strict=True
-    ):
+    for name, label, marker in [("outliers", "AUROC, auxiliary", "s"), ("jigsaw", "AUROC, jigsaw", "^")]:
         axes[1].plot(steps, [100 * epoch["validation"][name]["auroc"] for epoch in epochs], marker=marker, label=label)
     axes[1].set(ylabel="percent", title="validation")
     for name, line, colour in [("known", "-", "C0"), ("outliers", "--", "C1")]:

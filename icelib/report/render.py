@@ -19,16 +19,13 @@ _SYMBOLS |= {"–": "--", "−": "$-$", "⁻": "$^-$", "λ": r"$\lambda$"}
 
 
 class Part(NamedTuple):
-    """One piece of a table: title, note, end of its LaTeX label, blocks that its caption tells of, and frame of texts.
-
-    Columns of the frame are pairs of a group and a name; it is None if nothing of it was run.
-    """
+    """One piece of a table."""
 
     title: str
     note: str
-    label: str
-    blocks: tuple
-    frame: pd.DataFrame | None
+    label: str  # end of its LaTeX label
+    blocks: tuple  # that its caption tells of
+    frame: pd.DataFrame | None  # of texts, with pairs of a group and a name as columns; None if nothing was run
 
 
 def markdown(name, table):
@@ -53,14 +50,9 @@ def tex(name, table):
         told = " ".join(filter(None, [part.note, *about.told(part.blocks), about.legend]))
         text = f"{about.title}, in percent. {part.title}. {told}"
         styled = part.frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
-        text = styled.to_latex(
-            hrules=True,
-            caption=re.sub(r"([%&_#$])", r"\\\1", text),
-            label=f"tab:{name}-{runs.load().scale}-{part.label}",
-            position_float="centering",
-            column_format="l" * part.frame.shape[1],
-            multicol_align="l",
-        )
+        layout = {"position_float": "centering", "column_format": "l" * part.frame.shape[1], "multicol_align": "l"}
+        label, escaped = f"tab:{name}-{runs.load().scale}-{part.label}", re.sub(r"([%&_#$])", r"\\\1", text)
+        text = styled.to_latex(hrules=True, caption=escaped, label=label, **layout)
         text = text.replace(r"\begin{tabular}", "\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}")
         pieces.append(text.replace(r"\end{tabular}", r"\end{tabular}}").translate(str.maketrans(_SYMBOLS)))
     return "\n".join(pieces)
@@ -81,10 +73,8 @@ def _parts1(table):
             yield Part(title, "", "", (), None)
             continue
         for metric in DETECTION:
-            lines = []
-            for (kind, their_set, our_set), row in cells[cells.metric == metric].groupby(
-                ["kind", "paper_outliers", "outliers"], sort=False
-            ):
+            lines, sets = [], ["kind", "paper_outliers", "outliers"]
+            for (kind, their_set, our_set), row in cells[cells.metric == metric].groupby(sets, sort=False):
                 mean = f"mean {kind}"
                 line = {("", "kind"): kind, ("outliers", "paper"): mean if their_set == kind else their_set or "–"}
                 line["outliers", "ours"] = mean if our_set == kind else our_set or "–"
@@ -155,15 +145,10 @@ def _beside(cells, group, was_tested=True):
         name = getattr(cell, group)
         name = METRICS.get(name, name)
         if group == "metric" or name in TRIPLE:
-            line[name, "paper"] = _paper(cell)
+            paper = f"{cell.paper:.2f}" if cell.paper_fits_convention else f"({cell.paper:.2f})"
+            line[name, "paper"] = "–" if np.isnan(cell.paper) else paper
         line[name, "ours"] = _ours(cell) if was_tested else "–"
     return line
-
-
-def _paper(cell):
-    if np.isnan(cell.paper):
-        return "–"
-    return f"{cell.paper:.2f}" if cell.paper_fits_convention else f"({cell.paper:.2f})"
 
 
 def _ours(cell, digits=2):

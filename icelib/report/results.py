@@ -1,4 +1,4 @@
-"""Reading result files; what was made with other parameters than params.yaml has is refused."""
+"""Reading result files: ValueError if one is missing, unreadable, or was made with other parameters."""
 
 from icelib.analysis import choice
 from icelib.config import runs
@@ -8,13 +8,7 @@ from icelib.util.files import read_json
 
 
 def metrics(run):
-    """Read ``metrics/RUN.json``: accuracy, and each detector's metrics on each outlier set, as `evaluate` has them.
-
-    Raises
-    ------
-    ValueError
-        As all functions here: if it is missing, unreadable, or was made with other parameters than params.yaml has.
-    """
+    """Read ``metrics/RUN.json``: accuracy, and each detector's metrics on each outlier set, as `evaluate` has them."""
     return _of(run, "metrics")
 
 

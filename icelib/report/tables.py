@@ -43,19 +43,8 @@ ABLATION = {
 MARKS = {"plain": "", "finetune": " †", "scratch": " ‡"}  # of a protocol, beside the name of a method
 SCRATCH = ("CIFAR10", "wideresnet", "scratch")  # the block (known set, network, protocol) of Table 3
 # Post-hoc detectors of result files, which read every network, with their titles.
-POSTHOC = {
-    "msp": "MSP",
-    "odin": "ODIN",
-    "mahalanobis": "Mahalanobis",
-    "energy": "energy",
-    "max_logit": "max logit",
-    "vim": "ViM",
-    "knn": "kNN",
-    "react": "ReAct",
-    "gen": "GEN",
-    "ash": "ASH",
-    "kl_matching": "KL matching",
-}
+POSTHOC = {"msp": "MSP", "odin": "ODIN", "mahalanobis": "Mahalanobis", "energy": "energy", "max_logit": "max logit"}
+POSTHOC |= {"vim": "ViM", "knn": "kNN", "react": "ReAct", "gen": "GEN", "ash": "ASH", "kl_matching": "KL matching"}
 NOTHING = dict.fromkeys(METRICS, np.nan) | {"convention": None}  # what the paper says of what it does not have
 
 
@@ -80,11 +69,9 @@ def table1():
                 "outlier_images": images.get(our_set),
             }
             for row, method in methods.items():
-                ours = found[*block, method] if our_set else []
-                value = _paper1(block, their_set, row)
-                rows += cells(
-                    about | {"method": row, "name": marked(row, block[2])}, ours, method, value, our_set, DETECTION
-                )
+                ours, value = found[*block, method] if our_set else [], _paper1(block, their_set, row)
+                named = about | {"method": row, "name": marked(row, block[2])}
+                rows += cells(named, ours, method, value, our_set, DETECTION)
     return pd.DataFrame(rows).astype({"known_images": "Int64", "outlier_images": "Int64"})
 
 
@@ -113,7 +100,9 @@ def table3():
         rows += _far_and_near(about, found[*SCRATCH, method], method, row, near)
     for method in added():
         if ours := found[*SCRATCH, method]:
-            about = _about(SCRATCH[0], ours) | {"row": METHODS[method].title, "model": model(METHODS[method].head)}
+            head = METHODS[method].head
+            model = {"linear": "WRN", "gaussian": "WRN(G)"}.get(head, f"WRN({getattr(head, '__name__', head)})")
+            about = _about(SCRATCH[0], ours) | {"row": METHODS[method].title, "model": model}
             rows += _far_and_near(about, ours, method, NOTHING, NOTHING)
     return pd.DataFrame(rows)
 
@@ -124,11 +113,10 @@ def extended():
     The paper has no such table. ``row`` is a detector, ``network`` the method that trained the network.
     """
     found, rows = _results(), []
-    for method, title in ((method, METHODS[method].title) for method in METHODS):
-        ours = found[*SCRATCH, method]
-        own = {own_detector(method): "own score"} if METHODS[method].outliers else {}
-        for detector, row in [*POSTHOC.items(), *own.items()] if ours else []:
-            about = _about(SCRATCH[0], ours) | {"row": row, "network": title}
+    for method, trained in METHODS.items():
+        ours, own = found[*SCRATCH, method], [(own_detector(method), "own score")] if trained.outliers else []
+        for detector, row in [*POSTHOC.items(), *own] if ours else []:
+            about = _about(SCRATCH[0], ours) | {"row": row, "network": trained.title}
             rows += _far_and_near(about, ours, detector, NOTHING, NOTHING, DETECTION)
     return pd.DataFrame(rows)
 
@@ -148,11 +136,6 @@ def added():
     return [method for method in METHODS if method in declared and method not in PAPER]
 
 
-def model(head):
-    """Name a network with a head as the paper's Table 3 does."""
-    return {"linear": "WRN", "gaussian": "WRN(G)"}.get(head, f"WRN({getattr(head, '__name__', head)})")
-
-
 def marked(row, protocol):
     """Write a row's name with the mark of its protocol."""
     return f"{row}{MARKS.get(protocol, f', {protocol}')}"
@@ -161,25 +144,18 @@ def marked(row, protocol):
 def cells(about, found, detector, paper, outliers, metrics=METRICS):
     """Yield the paper's value beside ours for each convention and metric, as the head of this module has them.
 
-    Parameters
-    ----------
-    about : dict
-        What the cells belong to: the first columns of each row.
-    found : list of dict
-        Result files of the same training with several seeds, or of one, or none.
-    detector, outliers : str
-        As in result files.
-    paper : dict
-        The paper's value of each metric, and the ``convention`` that it fits.
-    metrics : iterable of str
+    `about` has the first columns of each row; `found` the result files of one training, a file for each seed;
+    `detector` and `outliers` are as in them; `paper` has the value of each metric and the ``convention`` it fits.
     """
     about = {"scale": runs.load().scale} | about
+    seeds = [int(result["run"].rpartition("-")[2]) for result in found]
     for convention in CONVENTIONS:
         for metric in metrics:
             fits = metric in ("auroc", "accuracy") or convention == paper["convention"]
             entries = [entry(result, detector, outliers, metric, convention) for result in found]
             values = [100 * x["value"] for x in entries]
             mean = float(np.mean(values)) if values else np.nan
+            low, high = (100 * entries[0][end] if len(values) == 1 else np.nan for end in ("low", "high"))
             yield {
                 **about,
                 "metric": metric,
@@ -187,12 +163,12 @@ def cells(about, found, detector, paper, outliers, metrics=METRICS):
                 "paper": paper[metric],
                 "paper_fits_convention": fits,
                 "ours": round(mean, 4),
-                "low": round(100 * entries[0]["low"], 4) if len(values) == 1 else np.nan,
-                "high": round(100 * entries[0]["high"], 4) if len(values) == 1 else np.nan,
+                "low": round(low, 4),
+                "high": round(high, 4),
                 "std": round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else np.nan,
                 "difference": round(mean - paper[metric], 4) if fits else np.nan,
                 "seeds": len(values),
-                "by_seed": {seed(result): round(x, 4) for result, x in zip(found, values, strict=True)},
+                "by_seed": {seed: round(x, 4) for seed, x in zip(seeds, values, strict=True)},
                 "device": " and ".join(dict.fromkeys(result["environment"]["device"] for result in found)),
                 "runs": " ".join(result["run"] for result in found),
             }
@@ -203,11 +179,6 @@ def entry(result, detector, outliers, metric, convention):
     if metric == "accuracy":
         return result["accuracy"]
     return result["detectors"][detector][outliers][metric if metric == "auroc" else f"{metric}_{convention}"]
-
-
-def seed(result):
-    """Seed of the run of a result file."""
-    return int(result["run"].rpartition("-")[2])
 
 
 def _results():

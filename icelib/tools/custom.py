@@ -22,10 +22,10 @@ from IPython.display import Markdown, display
 from icelib import heads, models, scores
 from icelib.analysis import choice
 from icelib.config import runs
-from icelib.config.schema import GIVEN, Schedule, check_parameters, hint, loss_parameters
+from icelib.config.schema import GIVEN, check_parameters, hint, loss_parameters
 from icelib.data import tasks
 from icelib.data.images import read_own
-from icelib.evaluation import detectors, evaluate, statistics
+from icelib.evaluation import detectors, statistics
 from icelib.methods import METHODS, Method, own_detector
 from icelib.report import figures, results, tables
 from icelib.training import store, train
@@ -40,32 +40,28 @@ _STOPPED = {}  # name and time of tries that were interrupted in this notebook, 
 def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=None, again=None, seed=0, **values):
     """Train with a loss of your own, and show first how it differs from ICE and OE.
 
-    Where values are lists, their combinations are trained by the protocol ``sweep``, and `choice.choose` takes one. After
-    an interruption the same call goes on; that a helper of the functions was edited is not seen then.
-
     Parameters
     ----------
     function : callable
-        ``loss(known_logits, labels, outlier_logits, *, …)``: a scalar tensor or a dict of such terms, as in
-        `icelib.losses`. Keywords ``known_features`` (N, d) and ``outlier_features`` (M, d) are filled.
+        As in `icelib.losses`; returns a scalar or a dict. Keywords ``known_features`` and ``outlier_features`` are filled.
     head : str or type
         "linear", "gaussian", or ``Head(features, classes, **parameters)``: features (N, d) to logits (N, K).
     score : callable
-        Logits (N, K), and ``features`` (N, d) where it has that parameter, to (N,), higher for known images.
+        As in `icelib.scores`; may have a parameter ``features``.
     name, again : str, optional
         Under which it is kept, by default the function's with the time; and of a kept one to show, without training.
     **values : float, str or list
         Of loss, head and protocol (``epochs``, ``learning_rate``, ``clip``, …). What has a default may be left out, and
-        parameters of the Gaussian head, which are ICE's then.
+        parameters of the Gaussian head: ICE's. Lists are trained by the protocol ``sweep``, and `choice.choose` takes one.
 
     Raises ValueError or TypeError, before a training, if one is of another form, and DivergedError as `train.train`.
+    After an interruption the same call goes on; that a helper of the functions was edited is not seen then.
     """
     if again is not None:
         return _show(runs.pick({record["name"]: record for record in _records()}, again, "kept try"))
+    if not callable(function):
+        raise ValueError(f"expected a function as loss, found {function!r}")
     label, now = re.sub(r"\W", "", getattr(function, "__name__", "loss")), datetime.now()
-    for key in inspect.signature(function).parameters:
-        if key in {*inspect.signature(loss).parameters, *Schedule.model_fields}:
-            raise ValueError(f"{label} has a parameter {key!r}, which is an option of custom.loss; choose another name")
     if not (inspect.isclass(head) and issubclass(head, torch.nn.Module)) and head not in [*heads.HEADS]:
         raise ValueError(f"unknown head {head!r}{hint(head, heads.HEADS)}, or a class, a torch.nn.Module")
     code = (getattr(part, "__code__", part) for part in (function, head, score))  # equal if a cell is run again
@@ -87,7 +83,7 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
         best = choice.choose(rows)["change"] if rows else {}
         run = next(run for change, run in last if change == best)
         record = {"name": name, "made": mark, "candidates": rows, "run": run.model_dump()}
-        record |= {"history": train.train(run, partial(_watch, seen, place)), "metrics": evaluate.evaluate(run)}
+        record |= {"history": train.train(run, partial(_watch, seen, place)), "metrics": _measured(run, {name: score})}
     except KeyboardInterrupt:
         if get_ipython() is None:
             raise
@@ -124,32 +120,28 @@ def _runs(label, tried, seed, values, protocol):
 
 
 def _probe(label, method, run):
-    """Call loss, head and score on random input, so that a mistake shows before a training begins."""
+    """Call loss, head and score on random features, so that a mistake shows before a training begins."""
     classes, build = len(tasks.load(run.task, "validation")[1]["classes"]), heads.HEADS.get(method.head, method.head)
     with torch.random.fork_rng(devices=[]):
-        z, outlier_z, h, outlier_h = (
-            x.requires_grad_() for x in (*torch.rand(2, SAMPLES, WIDTH), *-torch.rand(2, SAMPLES, classes))
-        )
-        _check(f"{build.__name__} gives", build(WIDTH, classes, **run.head)(z), SAMPLES, classes)
-        given = {key: x for key, x in zip(GIVEN, (z, outlier_z)) if key in inspect.signature(method.loss).parameters}
+        torch.manual_seed(0)
+        z = torch.rand(2 * SAMPLES, WIDTH, requires_grad=True)
+        logits = build(WIDTH, classes, **run.head)(z)
+        _check(f"logits of {build.__name__} are", logits, 2 * SAMPLES, classes)
+        signature, labels = inspect.signature(method.loss), torch.arange(SAMPLES) % classes
+        given = {key: x for key, x in zip(GIVEN, z.split(SAMPLES)) if key in signature.parameters}
         try:
-            terms = method.loss(h, torch.arange(SAMPLES) % classes, outlier_h, **run.loss, **given)
+            terms = method.loss(logits[:SAMPLES], labels, logits[SAMPLES:], **run.loss, **given)
         except TypeError as error:
             wanted = "(known_logits, labels, outlier_logits, *, ...)"
-            raise ValueError(f"{label}{inspect.signature(method.loss)}: expected {wanted}; {error}") from error
+            raise ValueError(f"{label}{signature}: expected {wanted}; {error}") from error
     terms = terms if isinstance(terms, dict) else {"loss": terms}
     for key, term in terms.items():
         _check(f"{label}: term {key!r} is", term)
     if not terms or not (total := sum(terms.values())).requires_grad:
         raise ValueError(f"{label} has no gradient with respect to logits or features; was one detached?")
-    for slope in torch.autograd.grad(total, (z, outlier_z, h, outlier_h), allow_unused=True):
-        _check(f"{label} has a gradient", torch.zeros(()) if slope is None else slope.sum())
-    _check_score(method.score, classes)
-
-
-def _check_score(function, classes):
-    found = scores.apply(function, -torch.rand(SAMPLES, classes), torch.rand(SAMPLES, WIDTH))
-    _check(f"{getattr(function, '__name__', function)} of logits {(SAMPLES, classes)} is", found, SAMPLES)
+    _check(f"{label} has a gradient", torch.autograd.grad(total, z, allow_unused=True)[0], 2 * SAMPLES, WIDTH)
+    label = f"{getattr(method.score, '__name__', 'score')} of logits {tuple(logits.shape)} is"
+    _check(label, scores.apply(method.score, logits.detach(), z.detach()), 2 * SAMPLES)
 
 
 def _check(what, value, *shape):
@@ -181,10 +173,13 @@ def _declared(seed=0):
     return {title: next((x for x in several if x.seed == seed), several[0]) for title, several in found.items()}
 
 
-def _percent(sets, *kinds):
-    """AUROC and FPR95 (outlier-positive) of some entries of one detector in a result file, in percent."""
-    names = {"AUROC": "auroc", "FPR95": "fpr95_outlier_positive"}
-    return {f"{x} {kind}": 100 * sets[kind][names[x]]["value"] for x in names for kind in kinds if kind in sets}
+def _percent(sets):
+    """AUROC and FPR95 (outlier-positive) of far and near outliers, or of one's own, in percent."""
+    names, kinds = (
+        {"AUROC": "auroc", "FPR95": "fpr95_outlier_positive"},
+        [x for x in ("far", "near", "own") if x in sets],
+    )
+    return {f"{x} {kind}": 100 * sets[kind][names[x]]["value"] for x in names for kind in kinds}
 
 
 def _show(record):
@@ -195,7 +190,7 @@ def _show(record):
         try:
             result = record["metrics"] if title == name else results.metrics(run)
             sets = result["detectors"][name if title == name else own_detector(run.method)]
-            lines[title] = {"accuracy": 100 * result["accuracy"]["value"]} | _percent(sets, "far", "near")
+            lines[title] = {"accuracy": 100 * result["accuracy"]["value"]} | _percent(sets)
             lines[title]["epochs"] = run.schedule.epochs
         except ValueError as error:
             missing = f" Not all can be shown: {error}."
@@ -245,40 +240,39 @@ def tried():
 
 
 def score(function):
-    """Score test images by the networks of Table 3, OE and plain training: by a function, and by their own scores.
+    """Score test images by the networks of Table 3's block: by a function, and by their own scores; in percent.
 
-    Returns AUROC and FPR95 (outlier-positive) in percent. Raises ValueError if the function is not of the form that
-    `loss` takes, or a network is not trained.
+    Raises ValueError if it does not give a value for each image, or a network is not trained.
     """
     rows = {}
     for title, run in _declared().items():
-        images, about = tasks.load(run.task, "test")
-        _check_score(function, len(about["classes"]))
-        del images["labels"]
-        for what in (function, METHODS[run.method].score):
-            rows[title, what.__name__] = _percent(_detection(run, what, images), "far", "near")
+        own = {getattr(function, "__name__", "score"): function, own_detector(run.method): METHODS[run.method].score}
+        rows |= {(title, name): _percent(x) for name, x in _measured(run, own)["detectors"].items()}
     return pd.DataFrame(rows).T.round(2)
 
 
 def outliers(path):
-    """Score an ``.npz`` or a folder of images of your own as outliers, by the networks of `score`, each by its own score.
+    """Score an ``.npz`` or a folder of images of your own as outliers, by those networks' own scores; in percent.
 
-    Returns as it; raises ValueError if images are not as ``own_datasets`` has them, or a network is not trained.
+    Raises ValueError if images are not as ``own_datasets`` has them, or a network is not trained.
     """
-    own, rows = torch.from_numpy(read_own(Path(path))[0]).permute(0, 3, 1, 2), {}
+    own, rows = {"own": torch.from_numpy(read_own(Path(path))[0]).permute(0, 3, 1, 2)}, {}
     for title, run in _declared().items():
-        images = {"known": tasks.load(run.task, "test")[0]["known"], "own": own}
-        rows[title] = _percent(_detection(run, METHODS[run.method].score, images), "own")
+        rows[title] = _percent(_measured(run, {"": METHODS[run.method].score}, own)["detectors"][""])
     return pd.DataFrame(rows).T.round(2)
 
 
 @torch.no_grad()
-def _detection(run, function, images):
-    """Entries of a result file for a score of a run's network, on the known images and the others."""
-    (model, _), task, values = store.load(run, machine.device()), runs.load().tasks[run.task], {}
-    for name, pixels in images.items():
-        z = models.predict(model, pixels, models.PRECISION, features=True)
-        found = scores.apply(function, models.logits(model, z), z)
-        values[name] = detectors.checked(found, getattr(function, "__name__", "score"), len(pixels)).numpy()
-    means = {kind: sets for kind, sets in {"far": task.far, "near": task.near}.items() if set(sets) <= set(values)}
-    return statistics.detection(values.pop("known"), values, means, runs.load().bootstrap)
+def _measured(run, functions, outliers=None):
+    """Accuracy of a run's network and detection by some scores, as in result files, on its task's outliers or others."""
+    (model, _), task = store.load(run, machine.device()), runs.load().tasks[run.task]
+    test, repeats = tasks.load(run.task, "test")[0], runs.load().bootstrap
+    labels, found = test.pop("labels"), {}
+    images = test if outliers is None else {"known": test["known"], **outliers}
+    z = {name: models.predict(model, x, models.PRECISION, features=True) for name, x in images.items()}
+    logits = {name: models.logits(model, x) for name, x in z.items()}
+    means = {"far": task.far, "near": task.near} if outliers is None else {}
+    for name, function in functions.items():
+        values = {x: detectors.checked(scores.apply(function, logits[x], z[x]), name, len(z[x])).numpy() for x in z}
+        found[name] = statistics.detection(values.pop("known"), values, means, repeats)
+    return {"accuracy": statistics.accuracy(labels, logits["known"].argmax(1).cpu(), repeats), "detectors": found}

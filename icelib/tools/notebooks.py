@@ -23,15 +23,8 @@ from icelib.util.files import replacing, write_bytes
 def run(notebook, report):
     """Execute a notebook with papermill and write it, scrubbed, to `report` if no cell failed.
 
-    Parameters
-    ----------
-    notebook, report : path-like
-
-    Raises
-    ------
-    SystemExit
-        If a cell raised, its kernel ended or a cell was left out, with the reason in one line and
-        status 1; the notebook up to there goes to ``scratch/``.
+    If a cell raised, its kernel ended or a cell was left out, the process ends with the reason in one line and
+    status 1; the notebook up to there goes to ``scratch/``.
     """
     import papermill  # slow to import
     from nbclient.exceptions import DeadKernelError
@@ -84,6 +77,7 @@ def _environment(folder):
         "IPYTHONDIR": f"{folder}/ipython",
         "MATPLOTLIBRC": f"{folder}/matplotlibrc",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "OMP_NUM_THREADS": "1",  # a sum of several threads depends on how many they are
         "ICELIB_REPORT": "1",  # pictures in place of sliders, and no try that takes minutes
         "ICELIB_PROGRESS": f"{folder}/progress",
         "ICELIB_TERMINAL": str(int(sys.stderr.isatty())),
@@ -140,14 +134,6 @@ def scrub(notebook):
 
     Timestamps and papermill's records go, cell ids become numbers, and neighbouring pieces of
     one output stream are joined.
-
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-
-    Returns
-    -------
-    nbformat.NotebookNode
     """
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
@@ -179,6 +165,6 @@ if __name__ == "__main__":
         if not source.exists():
             there = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
             raise ValueError(f"{paths.relative(source)} is missing; expected one of {there}")
-        figures = paths.figures(runs.load().scale) / name.partition("_")[2].removesuffix("_analysis").removesuffix("_audit")
+        figures = paths.figures(runs.load().scale) / name.partition("_")[2]
         figures.mkdir(parents=True, exist_ok=True)  # an output of the pipeline, also if it stays empty
         run(source, paths.reports(runs.load().scale) / f"{name}.ipynb")

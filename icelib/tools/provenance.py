@@ -1,9 +1,9 @@
 """Where a cell of a table comes from: run, parameters, weights, images, seed, versions, hardware and commit.
 
 ``python -m icelib.tools.provenance TABLE WORD …`` tells it of a cell of ``table1``, ``table2``, ``table3`` or
-``extended``, for example ``table2 ICE scratch CIFAR10 AUROC``; without words it checks every cell. The first line says
-whether files contradict each other; the exit status is then 1. Files that are not here (a clone has no weights, scores
-or images until `dvc pull` or `dvc repro`) are told, and contradict nothing.
+``extended``, for example ``table2 ICE scratch CIFAR10 AUROC``; without words all cells are checked. The first line says
+whether files contradict each other; the exit status is then 1. Weights, scores and images that are not here, as in a
+fresh clone, are told and contradict nothing.
 """
 
 import argparse
@@ -27,19 +27,14 @@ from icelib.util import paths, tensors
 from icelib.util.errors import readable_errors
 from icelib.util.files import read_json
 
-# what tells the cells of a table apart, in the columns of its .csv, and what is meant where nothing is said
-KEYS = {
-    "table1": ("paper_known", "network", "protocol", "kind", "paper_outliers", "outliers", "method"),
-    "table2": ("paper_known", "row", "protocol", "outliers"),
-    "table3": ("row", "model", "outliers"),
-    "extended": ("row", "network", "outliers"),
-}
+TABLES = ("table1", "table2", "table3", "extended")
+# columns that tell the cells of a table apart, and what is meant where nothing is said
+KEYS = "paper_known network protocol kind paper_outliers outliers method row model metric convention".split()
 USUAL = {"convention": "outlier_positive", "outliers": "far"}
 
 
 def read(name):
-    """Read a table as 03 and 04 wrote it; raise ValueError if it is none of `KEYS` or is not there."""
-    runs.pick(KEYS, name, "table")
+    """Read a table of `TABLES` as it was written; raise ValueError if it is not there."""
     folder = paths.figures(runs.load().scale)
     for path in folder.glob(f"*/{name}.csv"):
         return pd.read_csv(path, keep_default_na=False, na_values={key: [""] for key in ("ours", "paper")})
@@ -51,17 +46,17 @@ def find(name, words):
 
     Raises ValueError if none or several have, with what there is to choose from.
     """
-    table, keys, left = read(name), [*KEYS[name], "metric", "convention"], _simple(words).split()
+    table, left = read(name), _simple(words).split()
+    keys = [key for key in KEYS if key in table]
     while left:  # a value may be several words
         plain = table[keys].astype(str).map(_simple)
-        fits = [(plain == " ".join(left[:n])).any(axis=1) for n in range(len(left), 0, -1)]
-        count, here = next(((len(left) - i, x) for i, x in enumerate(fits) if x.any()), (0, None))
-        if not count:
+        fits = {n: (plain == " ".join(left[:n])).any(axis=1) for n in range(len(left), 0, -1)}
+        count = next((n for n, here in fits.items() if here.any()), None)
+        if count is None:
             raise ValueError(f"no cell has {left[0]!r} and the words before it; there are:\n{_choice(table[keys])}")
-        table, left = table[here], left[count:]
+        table, left = table[fits[count]], left[count:]
     for key, value in USUAL.items():
-        if key in keys and (table[key] == value).any():
-            table = table[table[key] == value]
+        table = table[table[key] == value] if (table[key] == value).any() else table
     if len(table) > 1:
         raise ValueError(f"several cells have these words; add one of each line:\n{_choice(table[keys])}")
     return table.iloc[0]
@@ -82,60 +77,50 @@ def _choice(table):
 
 def _detector(name, cell):
     """Key of a result file: the detector whose values stand in a cell."""
-    by_title = {METHODS[method].title: method for method in METHODS}
-    if name == "table2" and cell.row in tables.ROWS:
-        return tables.ROWS[cell.row][1]
-    if name == "table3" and (cell.row, cell.model) in tables.ABLATION:
-        return tables.ABLATION[cell.row, cell.model]
+    titles = {METHODS[method].title: method for method in METHODS}
+    if name == "table1":
+        return titles[cell.method]
     if name == "extended":
-        by_title |= {title: detector for detector, title in tables.POSTHOC.items()}
-        return by_title.get(cell.row) or own_detector(by_title[cell.network])
-    return by_title[cell.method if name == "table1" else cell.row]
+        return {title: x for x, title in tables.POSTHOC.items()}.get(cell.row) or own_detector(titles[cell.network])
+    paper = {"table2": {row: x for row, (_, x) in tables.ROWS.items()}, "table3": tables.ABLATION}[name]
+    return paper.get(cell.row if name == "table2" else (cell.row, cell.model)) or titles[cell.row]
 
 
-class Run:
-    """What the files of a run tell (``lines``), what contradicts (``wrong``), its result file and its scores, if here."""
+class Trail:
+    """What the files of a run tell (``lines``), what contradicts (``wrong``), its result file, and scores if here."""
 
     def __init__(self, name):
-        scale = runs.load().scale
-        self.name, self.folder, self.lines, self.wrong = name, paths.results(scale), [f"run {name}"], []
-        self.metrics, history = (read_json(self.folder / kind / f"{name}.json") for kind in ("metrics", "history"))
-        made, origin = f"results/{scale}/metrics/{name}.json", self.metrics["origin"]
-        values = {key: x for key, x in self.metrics.items() if key != "sha256"}
-        found = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-        self._check(found, self.metrics.get("sha256"), f"{made} was changed, its SHA-256")
+        scale, self.lines, self.wrong, self.scores = runs.load().scale, [f"run: {name}"], [], None
+        folder = paths.results(scale)
+        self.result, history = (read_json(folder / kind / f"{name}.json") for kind in ("metrics", "history"))
+        made, origin = paths.relative(folder / "metrics" / f"{name}.json"), self.result["origin"]
+        content = json.dumps({key: x for key, x in self.result.items() if key != "sha256"}, sort_keys=True)
+        self._same("SHA-256", hashlib.sha256(content.encode()).hexdigest(), self.result.get("sha256"), f"in {made}")
         for key in ("run", "digest", "environment"):
-            self._check(self.metrics[key], history[key], f"{made} and the run's history differ: {key}")
-        self.lines.append(f"digest: {history['digest']}")
-        run = next((run for run in runs.declared() if run.name == name), None)
-        self._check(run is not None, True, f"params.yaml declares {name}:")
+            self._same(key, self.result[key], history[key], f"in {made} and the run's history")
         with self._here():
-            self._check(
-                self.metrics["digest"], store.digest(run), f"{made} was made with other parameters or images: digest"
-            )
-        if run:
+            run = runs.pick({run.name: run for run in runs.declared()}, name, "run of params.yaml")
             values = run.loss | run.head | run.shape.model_dump() | run.schedule.model_dump()
-            self.lines.append(f"parameters: {', '.join(f'{key} {x}' for key, x in values.items())}")
-        self.lines.append(f"seed: {name.rpartition('-')[2]}")
-        self.lines.append(f"weights: SHA-256 {origin['checkpoint']}")
-        with self._here():
-            weights = paths.checkpoints(scale) / name / "weights.safetensors"
-            self._check(
-                tensors.load(weights)[1]["sha256"], origin["checkpoint"], f"{made} is of other weights: SHA-256"
+            self.lines += [f"parameters: {', '.join(f'{key} {x}' for key, x in values.items())}", f"seed: {run.seed}"]
+            self._same(
+                "digest", self.result["digest"], store.digest(run), f"in {made} and of params.yaml, images, code"
             )
-        self.lines += [f"images, {part}: SHA-256 {digest}" for part, digest in history["images"].items()]
-        sources = read_json(self.folder / "tasks" / f"{self.metrics['task']}.json")["sources"]
-        self.lines.append(f"data sets: {', '.join(f'{key} ({x})' for key, x in sources.items())}")
-        self.lines += [f"trained on: {_words(history['environment'])}", f"scored on: {_words(origin['scoring'])}"]
-        self.lines.append(f"recorded: {_commit(made)}")
-        self.scores = None
         with self._here():
-            self.scores, about = tensors.load(self.folder / "scores" / f"{name}.safetensors")
-            self._check(about["sha256"], origin["scores"], f"{made} is of other scores: SHA-256")
+            weights = tensors.load(paths.checkpoints(scale) / name / "weights.safetensors")[1]["sha256"]
+            self._same("weights", origin["checkpoint"], weights, f"in {made} and checkpoints/")
+        with self._here():
+            self.scores, about = tensors.load(folder / "scores" / f"{name}.safetensors")
+            self._same("scores", origin["scores"], about["sha256"], f"in {made} and scores/")
+        sources = read_json(folder / "tasks" / f"{self.result['task']}.json")["sources"]
+        self.lines += [f"digest: {history['digest']}", f"weights: SHA-256 {origin['checkpoint']}"]
+        self.lines += [f"images, {part}: SHA-256 {digest}" for part, digest in history["images"].items()]
+        self.lines += [f"data sets: {', '.join(f'{key} ({x})' for key, x in sources.items())}"]
+        self.lines += [f"trained on: {_words(history['environment'])}", f"scored on: {_words(origin['scoring'])}"]
+        self.lines += [f"recorded: {_commit(made)}"]
 
-    def _check(self, found, expected, what):
+    def _same(self, what, found, expected, where):
         if found != expected:
-            self.wrong.append(f"{what} {found}, expected {expected}")
+            self.wrong.append(f"{what} {where}: {found}, expected {expected}; run `dvc repro`")
 
     @contextlib.contextmanager
     def _here(self):
@@ -146,70 +131,65 @@ class Run:
 
     def shares(self, detector, outliers, metric, convention):
         """The value in the result file, and the same computed from the scores; None without these."""
-        stored = tables.entry(self.metrics, detector, outliers, metric, convention)["value"]
-        if self.scores is None:
-            return stored, None
-        if metric == "accuracy":
-            again = (self.scores["labels"] == self.scores["predicted"]).double().mean()
-            return stored, round(float(again), 10)
-        task = runs.load().tasks[self.metrics["task"]]
+        stored = tables.entry(self.result, detector, outliers, metric, convention)["value"]
+        if self.scores is None or metric == "accuracy":
+            right = None if self.scores is None else (self.scores["labels"] == self.scores["predicted"]).double()
+            return stored, right if right is None else round(float(right.mean()), 10)
+        task, key = runs.load().tasks[self.result["task"]], metric if metric == "auroc" else f"{metric}_{convention}"
         sets = {"far": task.far, "near": task.near}.get(outliers, [outliers])
-        key = metric if metric == "auroc" else f"{metric}_{convention}"
         known = self.scores[f"{detector}/known"]
-        again = [metrics.detection_metrics(known, self.scores[f"{detector}/{x}"])[key] for x in sets]
-        return stored, round(float(np.mean(again)), 10)
+        found = [metrics.detection_metrics(known, self.scores[f"{detector}/{name}"])[key] for name in sets]
+        return stored, round(float(np.mean(found)), 10)
 
 
-RUN = functools.cache(Run)  # runs stand behind many cells
+_trail = functools.cache(Trail)  # a run stands behind many cells
 
 
 def _words(environment):
     libraries = ", ".join(f"{key} {x}" for key, x in environment["libraries"].items())
-    return "{device}, threads {threads}, {precision}, python {python}".format(**environment) + f", {libraries}"
+    return "{device}, threads {threads}, {precision}, python {python}, ".format(**environment) + libraries
 
 
 def _commit(path):
     """Name the commit that last changed a file."""
-    command = ["git", "log", "-1", "--format=%h of %as, %s", "--", path]
-    try:
-        found = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "git cannot be asked here"
-    return f"commit {found}" if found else "in no commit"
+    with contextlib.suppress(OSError):  # git is not installed
+        command = ["git", "log", "-1", "--format=commit %h of %as, %s", "--", path]
+        return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True).stdout.strip() or "in no commit"
 
 
 def trace(name, cell):
     """Follow a cell to its runs: lines that tell, and lines that contradict."""
-    lines = [", ".join(f"{key} {cell[key]}" for key in (*KEYS[name], "metric", "convention") if cell[key] != "")]
+    lines = [", ".join(f"{key} {cell[key]}" for key in KEYS if cell.get(key))]
     if pd.isna(cell.ours):
         return [*lines, "not run at this scale"], []
-    several, detector = [RUN(run) for run in cell.runs.split()], _detector(name, cell)
-    wrong = [line for run in several for line in run.wrong]
-    shares = [run.shares(detector, cell.outliers, cell.metric, cell.convention) for run in several]
+    several, detector = [_trail(run) for run in cell.runs.split()], _detector(name, cell)
+    wrong = [line for trail in several for line in trail.wrong]
+    shares = [trail.shares(detector, cell.outliers, cell.metric, cell.convention) for trail in several]
     for which, values in zip(("result file", "score file"), zip(*shares)):
-        if None in values:
-            lines.append(f"{which}: not here")
-            continue
-        value = round(100 * float(np.mean(values)), 4)
-        lines.append(f"{which}: {value} %, detector {detector}")
-        if value != cell.ours:
+        value = None if None in values else round(100 * float(np.mean(values)), 4)
+        lines.append(f"{which}: {'not here' if value is None else f'{value} %, detector {detector}'}")
+        if value not in (None, cell.ours):
             wrong.append(f"{name} has {cell.ours} where the {which} of {cell.runs} says {value}; run `dvc repro`")
-    return [f"{name}: {cell.ours} % ({lines[0]})", *lines[1:], *(line for run in several for line in run.lines)], wrong
+    return [
+        f"{name}: {cell.ours} %, {lines[0]}",
+        *lines[1:],
+        *(line for trail in several for line in trail.lines),
+    ], wrong
 
 
 def main(arguments=None):
     """Print a trace; end the process with status 1 at a contradiction."""
     parser = argparse.ArgumentParser(description="Tell where a cell of a table comes from, or check a whole table.")
-    parser.add_argument("table", choices=KEYS)
+    parser.add_argument("table", choices=TABLES)
     parser.add_argument("words", nargs="*", help="what tells the cell apart, in any order, in one argument or several")
     options = parser.parse_args(arguments)
     with readable_errors():
-        words = " ".join(options.words)
-        cells = [find(options.table, words)] if words else [cell for _, cell in read(options.table).iterrows()]
-        traces = [trace(options.table, cell) for cell in cells]
-    wrong = list(dict.fromkeys(line for _, found in traces for line in found))
-    print(*([f"CONTRADICTION: {line}" for line in wrong] or ["no contradiction"]), sep="\n")
-    print(*(traces[0][0] if words else [f"{options.table}: {len(cells)} cells compared with their files"]), sep="\n")
+        words, name = " ".join(options.words), options.table
+        cells = [find(name, words)] if words else [cell for _, cell in read(name).iterrows()]
+        traces = [trace(name, cell) for cell in cells]
+    wrong = list(dict.fromkeys(f"CONTRADICTION: {line}" for _, found in traces for line in found))
+    print(*(wrong or ["no contradiction"]), sep="\n")
+    print(*(traces[0][0] if words else [f"{name}: {len(cells)} cells compared with their files"]), sep="\n")
     sys.exit(bool(wrong))
 
 

@@ -50,10 +50,9 @@ class Page(NamedTuple):
 
 
 def build():
-    """Write the site to ``site/``, all or nothing; a report that cannot be shown is named in its place.
+    """Write the site to ``site/``, all or nothing; return notes: what is missing, and links that lead nowhere.
 
-    Returns notes (list of str): what is missing, and links that lead nowhere. Raises ValueError if there is no report
-    at all, or ``site/`` is there and is no earlier site.
+    Raises ValueError if there is no report at all, or ``site/`` is there and is no earlier site.
     """
     scale, index = runs.load().scale, paths.SITE / "index.html"
     if paths.SITE.exists() and not (index.is_file() and f'content="{GENERATOR}"' in index.read_text()):
@@ -97,8 +96,7 @@ def _page(name, reports, files, notes):
     except FileNotFoundError:
         return Page(name, name, f"{where} is missing; `make results` makes it", missing=True)
     except Exception as error:  # JSON's, the schema's, nbformat's own have no common class
-        told = f"{where} cannot be shown ({error}); remove it and run `make results`"
-        return Page(name, name, told, missing=True)
+        return Page(name, name, f"{where} cannot be shown ({error}); remove it and run `make results`", missing=True)
     files |= own
     notes += [f"{where}: the link to {address!r} leads to no file of the project" for address in dead]
     claim = Markup(tree.p.decode_contents()) if tree.p else Markup()

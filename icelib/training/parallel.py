@@ -25,18 +25,20 @@ _CURRENT = []  # what the work of this process tells its progress to
 
 
 class Progress:
-    """A bar in the terminal or notebook, for work in this process."""
+    """A bar in the terminal or notebook, for work in this process; a report would keep it."""
 
     def __init__(self, label):
-        self.bar = tqdm(desc=label, leave=False, mininterval=0.5, disable=None)
+        hidden = True if "ICELIB_REPORT" in os.environ else None
+        self.bar, self.next = tqdm(desc=label, leave=False, disable=hidden), 0.0
 
     def tell(self, done, total, text=""):
         """Show how much is done, and a few words."""
-        self.bar.total, self.bar.n = total, done
-        self.bar.set_postfix_str(text, refresh=False)
-        self.bar.update(0)
         if done >= total:
             self.bar.close()
+        elif time.monotonic() >= self.next:
+            self.next = time.monotonic() + 0.5
+            self.bar.total, self.bar.n = total, done
+            self.bar.set_postfix_str(text)
 
 
 class _Told:

@@ -40,19 +40,7 @@ def digest(run):
     Configuration with the number type that this hardware resolves ``auto`` to, images to train and validate on, the
     digest of the parent, and the bytes of the code that trains; not the names of task and protocol, nor test images.
 
-    Parameters
-    ----------
-    run : runs.Run
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits.
-
-    Raises
-    ------
-    ValueError
-        If the task's files are missing or damaged.
+    It has 32 hexadecimal digits; ValueError if the task's files are missing or damaged.
     """
     images = [
         tensors.read_about(paths.tasks(run.scale) / run.task / f"{part}.safetensors")["sha256"]
@@ -106,10 +94,7 @@ def take(run):
 def verify(folder, found):
     """Check that a folder is the entry of a digest with every file as it was written.
 
-    Raises
-    ------
-    ValueError
-        Names the file, what was found and what was expected.
+    A ValueError names the file, what was found and what was expected.
     """
     about = read_json(folder / "run.json")
     if about.get("digest") != found:
@@ -127,13 +112,7 @@ def verify(folder, found):
 def put(found, run, origin):
     """Make the folder of a finished training the entry of its digest.
 
-    Parameters
-    ----------
-    found : str
-        Digest; its `unfinished` folder holds what the entry is to hold.
-    run : runs.Run
-    origin : dict
-        Environment, versions, images and parent.
+    The `unfinished` folder of the digest holds what the entry is to hold; `origin` are environment, images and parent.
     """
     folder = unfinished(found)
     candidates = [folder / "history.json", folder / "weights.safetensors", *folder.glob("epochs/[0-9]*.safetensors")]
@@ -231,10 +210,7 @@ def load(run, device="cpu", epoch=None):
 def history(run):
     """Return what ``history.json`` of a run holds: ``digest``, the origin, and ``epochs`` or ``diverged``.
 
-    Raises
-    ------
-    ValueError
-        If the run is not trained with these parameters, or the file is damaged.
+    ValueError if the run is not trained with these parameters, or the file is damaged.
     """
     return read_json(folder(run) / "history.json")
 

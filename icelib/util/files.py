@@ -16,22 +16,9 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 
 @contextmanager
 def replacing(path):
-    """Yield a temporary path beside `path` that becomes `path` only if the block succeeds.
+    """Yield a temporary path beside `path` that becomes `path` only if the block succeeds; its folder is made.
 
-    Parameters
-    ----------
-    path : path-like
-        File to write. Its folder is made if it is missing.
-
-    Yields
-    ------
-    pathlib.Path
-        Temporary file with the same suffix, removed if the block raises.
-
-    Raises
-    ------
-    OSError
-        With the name of `path`, if it cannot be written, for example on a full disk.
+    Raises OSError with the name of `path` if it cannot be written, for example on a full disk.
     """
     path = Path(path)
     try:
@@ -45,7 +32,9 @@ def replacing(path):
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        mask = os.umask(0)
+        os.umask(mask)  # there is no other way to read it
+        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in DISK_ERRORS:
@@ -69,18 +58,15 @@ def write_json(path, value):
 
 def read_json(path):
     """Read a JSON file that holds an object; raise ValueError with its name if it is missing or not readable."""
+    where, way = paths.relative(path), "remove it and run `dvc repro`"
     try:
         value = json.loads(Path(path).read_text())
     except FileNotFoundError:
-        raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
+        raise ValueError(f"{where} is missing; `dvc repro` makes it") from None
     except ValueError as error:
-        raise ValueError(
-            f"{paths.relative(path)} is not readable JSON: {error}; remove it and run `dvc repro`"
-        ) from None
+        raise ValueError(f"{where} is not readable JSON: {error}; {way}") from None
     if not isinstance(value, dict):
-        raise ValueError(
-            f"{paths.relative(path)} holds a {type(value).__name__}, expected an object; remove it and run `dvc repro`"
-        )
+        raise ValueError(f"{where} holds a {type(value).__name__}, expected an object; {way}")
     return value
 
 
@@ -91,9 +77,3 @@ def sha256(array):
 
 def _cannot_write(path, error):
     return OSError(f"cannot write {paths.relative(path)}: {error.strerror or error}; nothing was changed")
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

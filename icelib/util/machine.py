@@ -1,8 +1,10 @@
 """What the machine can do, how it is named in results, and the versions of libraries that may change a digit."""
 
+import contextlib
 import platform
 from importlib.metadata import version
 
+import threadpoolctl
 import torch
 
 LIBRARIES = ("numpy", "pytorch-ood", "scikit-learn", "scipy", "torch", "torchvision")
@@ -76,3 +78,15 @@ def describe(device, precision):
 def versions():
     """Return the installed version of each of `LIBRARIES`, by name."""
     return {name: version(name) for name in LIBRARIES}
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Compute with one thread in a block or function: sums depend on the number of threads, and results must not."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpoolctl.threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -15,85 +15,50 @@ from safetensors.torch import save as to_bytes
 from icelib.util import paths
 from icelib.util.files import write_bytes
 
+WAY = "remove it and run `dvc repro`"
+
 
 def save(path, tensors, about):
-    """Write tensors and what describes them to `path`, all or nothing.
+    """Write tensors (dict of str to Tensor) and what describes them (anything that JSON can hold), all or nothing.
 
-    Parameters
-    ----------
-    path : path-like
-    tensors : dict of str to Tensor
-        Any shapes and types, on any device.
-    about : dict
-        Anything that JSON can hold.
-
-    Raises
-    ------
-    OSError
-        With the name of `path`, if it cannot be written; a file already there is then unchanged.
+    Raises OSError with the name of `path` if it cannot be written; a file already there is then unchanged.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    described = {"about": about, "sha256": _digest(tensors), "about_sha256": _digest_of_text(about)}
     # safetensors keeps metadata in no fixed order: one entry keeps the bytes the same
-    digests = {"sha256": _digest(tensors), "about_sha256": _digest_of_text(about)}
-    metadata = {"icelib": json.dumps({"about": about} | digests)}
-    write_bytes(path, to_bytes(tensors, metadata=metadata))
+    write_bytes(path, to_bytes(tensors, metadata={"icelib": json.dumps(described)}))
 
 
 def load(path, device="cpu"):
-    """Read what `save` wrote.
+    """Read what `save` wrote: the tensors, on `device`, and ``about``, with ``sha256``, the digest of the tensors.
 
-    Parameters
-    ----------
-    path : path-like
-    device : torch.device or str
-        Where to put the tensors.
-
-    Returns
-    -------
-    tensors : dict of str to Tensor
-    about : dict
-        What was saved, and ``sha256``, the digest of the tensors.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing, damaged or not of this project; names it.
+    Raises ValueError, which names the file, if it is missing, damaged or not of this project.
     """
     with _opened(path) as (file, metadata):
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    about, digest = metadata["about"], metadata["sha256"]
-    if _digest(tensors) != digest:
-        raise ValueError(
-            f"{paths.relative(path)} is damaged: its tensors do not match their SHA-256; remove it and run `dvc repro`"
-        )
-    _check_about(path, metadata)
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, about | {"sha256": digest}
+    if _digest(tensors) != metadata["sha256"]:
+        raise ValueError(f"{paths.relative(path)} is damaged: its tensors do not match their SHA-256; {WAY}")
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, _about(path, metadata)
 
 
-def _check_about(path, metadata):
-    found = _digest_of_text(metadata["about"])
+def read_about(path):
+    """Read the ``about`` that `load` returns beside the tensors, from the header alone; ValueError as there."""
+    with _opened(path) as (_, metadata):
+        pass
+    return _about(path, metadata)
+
+
+def _about(path, metadata):
+    about = metadata["about"]
+    found = _digest_of_text(about)
     if metadata.get("about_sha256", found) != found:  # earlier versions wrote none
-        raise ValueError(
-            f"{paths.relative(path)} is damaged: what describes its tensors does not match its SHA-256; remove it and run `dvc repro`"
-        )
+        told = "what describes its tensors does not match its SHA-256"
+        raise ValueError(f"{paths.relative(path)} is damaged: {told}; {WAY}")
+    return about | {"sha256": metadata["sha256"]}
 
 
 def _digest_of_text(value):
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-def read_about(path):
-    """Read the ``about`` that `load` returns beside the tensors: nothing but the header is read.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing or not of this project, or its header is damaged; names it.
-    """
-    with _opened(path) as (_, metadata):
-        about = metadata["about"]
-    _check_about(path, metadata)
-    return about | {"sha256": metadata["sha256"]}
 
 
 @contextlib.contextmanager
@@ -105,9 +70,7 @@ def _opened(path):
     except FileNotFoundError:
         raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
     except Exception as error:  # safetensors has an exception type of its own
-        raise ValueError(
-            f"{paths.relative(path)} cannot be read: {error or type(error).__name__}; remove it and run `dvc repro`"
-        ) from error
+        raise ValueError(f"{paths.relative(path)} cannot be read: {error or type(error).__name__}; {WAY}") from error
 
 
 def _digest(tensors):

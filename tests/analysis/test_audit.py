@@ -186,7 +186,7 @@ def test_misprints_are_whole_and_what_they_execute_is_in_the_notebook():
     assert list(found.columns) == ["place", "printed", "meant", "why", "executed"]
     assert (found[["place", "printed", "meant", "why"]] != "").all(axis=None)
     assert not found.duplicated(["place", "printed"]).any() and (found.printed != found.meant).all()
-    notebook = nbformat.read(SOURCE / "notebooks" / "07_paper_audit.ipynb", as_version=4)
+    notebook = nbformat.read(SOURCE / "notebooks" / "07_audit.ipynb", as_version=4)
     headings = {
         line[4:] for c in notebook.cells if c.cell_type == "markdown" for line in c.source.split("\n") if "### " in line
     }

@@ -131,10 +131,17 @@ def test_features_of_the_declared_runs(inside):
     assert table.loc["ice", 0].to_dict() == features.numbers(found)
 
 
-def test_sums_are_made_by_one_thread(monkeypatch):
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_sums_are_made_by_one_thread(monkeypatch, two_threads):
     seen = []
     monkeypatch.setattr(features, "silhouette_score", lambda *_: seen.extend(threadpool_info()) or 0.0)
-    torch.set_num_threads(2)
     features.numbers(gaussians())
     assert {pool["num_threads"] for pool in seen} == {1} and torch.get_num_threads() == 2
     with pytest.raises(ValueError):

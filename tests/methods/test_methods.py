@@ -9,7 +9,7 @@ from sklearn.covariance import ledoit_wolf
 
 from icelib import heads, losses, scores
 from icelib.config.schema import loss_parameters
-from icelib.methods import METHODS, PAPER, gradual, logistic, margins, ratio, simplex, two_weights, volume, with_oe
+from icelib.methods import METHODS, PAPER, logistic, ratio, two_weights, with_oe
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def at_nearest(outlier, values):
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in PAPER])
 def test_every_variant_keeps_cross_entropy_and_raises_no_logit_of_an_outlier(logits, name):
     known, labels, outlier = logits
-    values = dict.fromkeys(loss_parameters(name), 0.5) | ({"inner": 1.0, "outer": 3.0} if name == "margins" else {})
+    values = dict.fromkeys(loss_parameters(name), 0.5)
     terms = METHODS[name].loss(known, labels, outlier, **values)
     close(terms["cross_entropy"], F.cross_entropy(known, labels))
     pushed = gradient(sum(terms.values()), outlier)
@@ -50,27 +50,6 @@ def test_two_weights_are_ice_if_equal(logits):
     other = two_weights.loss(*logits, weight_known=0.3, weight_outlier=0.6)
     close(other["ice_ood"], 2 * found["ice_ood"])
     close(other["ice_id"], found["ice_id"])
-
-
-def test_the_gradual_weight_follows_cross_entropy_and_adds_no_gradient(logits):
-    known, labels, outlier = logits
-    terms = gradual.loss(known, labels, outlier, weight=0.3)
-    share = known.softmax(1)[torch.arange(7), labels].log().mean().exp().detach()
-    for name, term in losses.ice(known, labels, outlier, weight=0.3).items():
-        close(terms[name], term if name == "cross_entropy" else share * term)
-    close(gradient(terms["ice_id"], known), -0.3 * share * F.one_hot(labels, 5) / 7)
-
-
-def test_margins_are_hinges_on_squared_distances(logits):
-    known, labels, outlier = logits
-    terms = margins.loss(known, labels, outlier, weight=0.1, inner=2.0, outer=1.0)
-    distance = -known[torch.arange(7), labels]
-    excess = (distance - 2).clamp(min=0)
-    assert 0 < (excess > 0).sum() < 7, "samples on both sides of the margin"
-    close(terms["inner"], 0.1 * excess.square().mean())
-    close(gradient(terms["inner"], known), -0.2 * excess[:, None] * F.one_hot(labels, 5) / 7)
-    lacking = (1 + outlier.max(1).values).clamp(min=0)
-    close(gradient(terms["outer"], outlier), 0.2 * at_nearest(outlier, lacking) / 11)
 
 
 def test_logistic_losses_are_those_of_distances_to_a_radius(logits):
@@ -99,29 +78,8 @@ def changed(head):
     return head.double()
 
 
-@pytest.mark.parametrize("factor", ["lower", "precision"])
-def test_the_volume_stays_what_it_was(factor):
-    head = volume.VolumeHead(6, 4, factor, 0.5, 0.3)
-    before = head.L.double().logdet()
-    after = changed(head)
-    torch.testing.assert_close(after.L.logdet(), before, rtol=1e-5, atol=1e-5)
-    assert (after.L.diagonal() / (0.3 * 6**0.5) - 1).abs().max() > 0.1, "its shape does change"
-    with pytest.raises(ValueError, match=r"factor = 'diagonal': VolumeHead expects one of \['lower', 'precision'\]"):
-        volume.VolumeHead(6, 4, "diagonal", 0.5, 0.3)
-
-
 FEATURES = torch.randn(300, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64).relu()
 LABELS = torch.arange(300) % 4
-
-
-@pytest.mark.parametrize("factor", ["lower", "precision"])
-def test_fine_tuning_starts_a_fixed_volume_where_the_estimate_is(factor):
-    head = volume.VolumeHead(6, 4, factor, 0.5, 0.3).double()
-    gaussian = heads.GaussianHead(6, 4, factor, 0.5, 0.3).double()
-    head.estimate(FEATURES, LABELS)
-    gaussian.estimate(FEATURES, LABELS)
-    close(head.L, gaussian.L)
-    close(head(FEATURES), gaussian(FEATURES))
 
 
 @pytest.mark.parametrize("factor", ["lower", "precision"])  # with the others the covariances are no full ones
@@ -135,21 +93,6 @@ def test_fine_tuning_starts_the_ratio_as_the_one_of_two_densities(factor):
     log_p = np.stack([multivariate_normal(m, within).logpdf(FEATURES) for m in means], 1)
     background = multivariate_normal(FEATURES.mean(0), total).logpdf(FEATURES)
     close(head(FEATURES), torch.from_numpy(log_p - background[:, None]))
-
-
-def test_fine_tuning_is_refused_on_a_simplex():
-    with pytest.raises(ValueError, match="cannot be estimated from features; set gaussian_head to random"):
-        simplex.SimplexHead(6, 4, "lower", 3.0, 0.3).estimate(FEATURES, LABELS)
-
-
-def test_means_on_a_simplex_are_equally_far_and_fixed():
-    head = simplex.SimplexHead(16, 5, "lower", 3.0, 0.3)
-    assert "means" not in dict(head.named_parameters()) and "means" in head.state_dict()
-    assert (head.means >= 0).all(), "features come out of a ReLU"
-    distances = torch.cdist(head.means, head.means)[~torch.eye(5, dtype=bool)]
-    torch.testing.assert_close(distances, torch.full_like(distances, 3.0))
-    with pytest.raises(ValueError, match="5 classes in 4 features"):
-        simplex.SimplexHead(4, 5, "lower", 3.0, 0.3)
 
 
 def test_the_ratio_is_to_a_background_and_classifies_as_the_likelihoods_do():

@@ -1,0 +1,30 @@
+"""A tiny project with results, shared by the tests of this folder."""
+
+import shutil
+import sys
+
+import pytest
+
+from tests.conftest import Project
+
+MAKE = """
+from icelib.evaluation import evaluate
+from icelib.report import render, tables
+from icelib.training import train
+train.declared(1)
+evaluate.declared(1)
+for name, subject in {"table1": "benchmark", "table2": "benchmark", "extended": "benchmark", "table3": "ablations"}.items():
+    render.write(name, getattr(tables, name)(), subject)
+"""
+
+
+@pytest.fixture(scope="session")
+def measured(prepared, tmp_path_factory):
+    """Plain training, OE and ICE trained and measured, with tables; tests copy it and leave it as it is."""
+    root = tmp_path_factory.mktemp("measured") / "project"
+    shutil.copytree(prepared.root, root)
+    project = Project(root)
+    group = {"task": "digits", "network": "wideresnet", "protocol": "scratch", "methods": ["plain", "oe", "ice"]}
+    project.params = project.params | {"runs": [group]}
+    project.call(sys.executable, "-c", MAKE)
+    return project
