@@ -17,18 +17,8 @@ from icelib.training.batches import Images
 def gradients(loss, known_logits, labels, outlier_logits, **parameters):
     """Gradients of cross-entropy and of the auxiliary terms with respect to all logits.
 
-    Parameters
-    ----------
-    loss : callable
-        As in `icelib.losses`, with auxiliary terms.
-    known_logits, labels, outlier_logits : Tensor, shapes (N, K), (N,) int64 and (M, K)
-    **parameters
-        Of the loss.
-
-    Returns
-    -------
-    cross_entropy, auxiliary : list of Tensor, shapes (N, K) and (M, K)
-        On known samples and on outliers; zero where a term does not see a logit.
+    `loss` is as in `icelib.losses`, with `parameters`, on logits (N, K) and (M, K). Returned are two lists, each of
+    gradients on known samples (N, K) and on outliers (M, K); zero where a term does not see a logit.
     """
     logits = [known_logits.detach().requires_grad_(), outlier_logits.detach().requires_grad_()]
     return tuple(_gradient(term, logits) for term in _divided(loss, logits[0], labels, logits[1], parameters))
@@ -37,11 +27,8 @@ def gradients(loss, known_logits, labels, outlier_logits, **parameters):
 def logit_shares(cross_entropy, auxiliary):
     """How often the auxiliary terms move a known sample's logit against cross-entropy, from `gradients` (N, K).
 
-    Returns
-    -------
-    dict of str to float
-        Shares of all N·K logits: ``raised`` although cross-entropy lowers them, ``lowered`` although it raises them;
-        and ``samples``, the share of samples with one of either.
+    Shares of all N·K logits: ``raised`` although cross-entropy lowers them, ``lowered`` although it raises them; and
+    ``samples``, the share of samples with one of either.
     """
     raised = (auxiliary < 0) & (cross_entropy > 0)
     lowered = (auxiliary > 0) & (cross_entropy < 0)
@@ -55,10 +42,7 @@ def logit_shares(cross_entropy, auxiliary):
 def outlier_shares(auxiliary):
     """How often the auxiliary terms raise a logit of an outlier, which belongs to no class, from `gradients` (M, K).
 
-    Returns
-    -------
-    dict of str to float
-        ``outlier_raised``: share of all M·K logits; ``outlier_samples``: share of outliers with one.
+    ``outlier_raised`` is the share of all M·K logits, ``outlier_samples`` that of outliers with one.
     """
     raised = auxiliary < 0
     return {"outlier_raised": raised.float().mean().item(), "outlier_samples": raised.any(1).float().mean().item()}
@@ -84,11 +68,7 @@ def measure(model, method, parameters, data, batch, steps, seed=0):
 
     `data` is the training part of a task, `batch` the numbers of known images and outliers in each of the `steps`
     batches, `parameters` those of the method's loss. The network's batch statistics are changed, its weights are not.
-
-    Returns
-    -------
-    list of dict of str to float
-        One for each batch: the above, `logit_shares` and `outlier_shares`.
+    Returned is a dict for each batch: the above, `logit_shares` and `outlier_shares`.
     """
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)

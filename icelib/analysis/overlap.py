@@ -11,19 +11,8 @@ def overlap(known, outlier, neighbours=15, seed=0):
     leave-one-out vote of the nearest neighbours (Euclidean distance; Cover and Hart, 1967). They never beat the best
     one but for chance: the estimate is rather too large than too small, the more so in many dimensions.
 
-    Parameters
-    ----------
-    known, outlier : array_like, shapes (N, d) and (M, d)
-        Of the larger one, as many are drawn as there are of the other.
-    neighbours : int
-        How many vote; odd, so that no vote is tied.
-    seed : int
-        Of the draw.
-
-    Raises
-    ------
-    ValueError
-        If there are not more samples of each kind than `neighbours`, or a value is not finite.
+    Of the larger of `known` (N, d) and `outlier` (M, d) as many are drawn as there are of the other; an odd number of
+    `neighbours` vote. ValueError if there are not more samples of each kind, or a value is not finite.
     """
     count, draw = min(len(known), len(outlier)), np.random.default_rng(seed)
     if count <= neighbours:

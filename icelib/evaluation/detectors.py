@@ -77,8 +77,7 @@ def ash(seen):
 
 
 def kl_matching(seen):
-    theirs = _theirs("KLMatching", None)
-    theirs.fit_logits(seen.validation)
+    theirs = _theirs("KLMatching", None).fit_logits(seen.validation)
     return lambda x: -theirs.predict_logits(x.logits)
 
 
@@ -98,24 +97,11 @@ DETECTORS = {
 
 
 def score(model, train, validation, test, settings):
-    """Score all test images by every detector.
+    """Score all test images by every detector: ``DETECTOR/SET`` to float64 (M,), higher for known images.
 
-    One that is not defined on the network (ASH where all features are 0, say) is told on standard error and left out.
-
-    Parameters
-    ----------
-    model : Classifier
-        In evaluation mode.
-    train, validation : dict of str to Tensor
-        Parts of a task, of which known images and their labels are used.
-    test : dict of str to (Tensor, Tensor)
-        Pixels and `features` of known test images and of each set of outliers.
-    settings : schema.Detectors
-
-    Returns
-    -------
-    dict of str to Tensor of float64, shapes (M,)
-        ``DETECTOR/SET``, higher for known images.
+    Of `train` and `validation`, parts of a task, known images and their labels are used; `test` has the pixels and
+    `features` of known test images and of each set of outliers. A detector that is not defined on the network (ASH
+    where all features are 0, say) is told on standard error and left out.
     """
     held_out = _logits(model, features(model, validation["known"]))
     seen = Seen(model, features(model, train["known"]), train["labels"], held_out, settings)

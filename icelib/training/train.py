@@ -41,9 +41,8 @@ def train(run, watch=lambda epochs: None, deadline=None):
     Returns
     -------
     list of dict
-        One entry for each epoch: learning rate at its end, mean of each loss term, accuracy on
-        the known validation images, detection metrics on each kind of validation outliers, quantiles
-        of the score on these and on known images, seconds and images per second of the training.
+        One entry for each epoch: learning rate at its end, mean of each loss term, what `engine.validate` measures,
+        seconds and images per second of the training.
 
     Raises
     ------
@@ -51,10 +50,8 @@ def train(run, watch=lambda epochs: None, deadline=None):
         At a loss that is not finite; names epoch, step and terms. The store keeps that it diverged.
     StoppedError
         At the deadline.
-    ValueError
-        If data or weights to start from are missing or damaged, or a score is not finite.
-    OSError
-        If a file cannot be written.
+    ValueError, OSError
+        If data are missing or damaged, or a score is not finite; if a file cannot be written.
     """
     if run.parent:
         train(run.parent, deadline=deadline)
@@ -158,25 +155,9 @@ def train_all(wanted, jobs=None, minutes=None):
 
     One that fails does not stop the others. Equal runs, and parents, are trained once.
 
-    Parameters
-    ----------
-    wanted : list of runs.Run
-    jobs : int, optional
-        Processes at a time; by default ``parallel.jobs`` of params.yaml.
-    minutes : float, optional
-        After which no epoch is begun.
-
-    Returns
-    -------
-    list of dict
-        What ``history.json`` of each run holds, in their order: ``epochs``, and ``diverged`` where it did.
-
-    Raises
-    ------
-    ValueError
-        Names the runs that failed, each with its reason, but for those that diverged.
-    StoppedError
-        If time was over before all were trained.
+    `jobs` is how many at a time, by default as params.yaml says; after `minutes` no epoch is begun. Returned is what
+    ``history.json`` of each run holds, in their order: ``epochs``, and ``diverged`` where it did. ValueError names the
+    runs that failed with their reasons, but for those that diverged; StoppedError those for which time was over.
     """
     store.refill()
     deadline = None if minutes is None else time.time() + 60 * minutes
@@ -208,15 +189,7 @@ def _attempt(item):
 def declared(jobs=None):
     """Train all declared runs; copy them to ``checkpoints/`` and their histories to ``results/``: the train stage.
 
-    Returns
-    -------
-    dict of str to list of dict
-        The epochs of each run.
-
-    Raises
-    ------
-    ValueError
-        As `train_all`; also names the runs that diverged.
+    Returned are the epochs of each run, by name; ValueError as `train_all`, and of runs that diverged.
     """
     wanted = runs.declared()
     histories = train_all(wanted, jobs)
