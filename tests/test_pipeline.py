@@ -107,7 +107,7 @@ def test_a_new_lambda_trains_the_runs_of_ice_alone(finished):
     finished.params = values
     _, output = repro(finished, "evaluate")
     assert (
-        trained(output) == [] and "evaluations" not in re.sub("3 of 3 evaluations", "", output) or trained(output) == []
+        (trained(output) == [] and "evaluations" not in re.sub("3 of 3 evaluations", "", output)) or trained(output) == []
     )
 
 

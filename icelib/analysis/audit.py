@@ -105,7 +105,7 @@ def reading(auroc, fpr95, average_precision):
     """Tell what AUROC, FPR95 and AUPR in percent, with two decimals, imply, in positives per negative.
 
     ``ratio``; ``low`` and ``high``, what rounding leaves open; ``wide``, by the second solution; ``mixed``, were FPR95
-    of the classes exchanged; ``least`` and ``most``, `bounds` with rounding. NaN where no two Gaussians have the values.
+    of the classes exchanged; ``least`` and ``most``, `bounds` with rounding. NaN where no Gaussians have the values.
     """
     printed = np.array([auroc, fpr95, average_precision]) / 100
     nearby = [printed + ROUNDING * np.array(signs) for signs in itertools.product((-1, 0, 1), repeat=3)]

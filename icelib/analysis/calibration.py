@@ -159,7 +159,7 @@ def epoch_table(confidences):
 def probabilities(found, method):
     """Probabilities of being known that a method states for every test set, from its entry of `load`: by way and set.
 
-    Ways are the direct one, by its name, where there is one, and ``Platt``, which is fitted to the method's own score of
+    Ways are the direct one, by its name, where there is one, and ``Platt``, fitted to the method's own score of
     held-out known and auxiliary images.
     """
     logits, _ = found
@@ -193,7 +193,7 @@ def detection_table(found):
 
 
 def classification_table(found):
-    """Calibration, in percent, of the class predicted on known test images: ECE and its interval by method of `load`."""
+    """Calibration, in percent, of the class predicted on known test images: ECE and its interval by method."""
     repeats, rows = runs.load().bootstrap, {}
     for method, (logits, _) in found.items():
         stated = classification(logits[f"{_epochs(logits)[-1]}/known"], logits["labels"])

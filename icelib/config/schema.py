@@ -141,8 +141,8 @@ class Known(Strict):
             agree = agree and (a == b or (not same_set and type(a) is not type(b)))
         if not agree:
             raise ValueError(
-                f"test.classes = {self.test.classes}: expected those of train.classes, in their order, which numbers the "
-                f"labels: {self.train.classes}"
+                f"test.classes = {self.test.classes}: expected those of train.classes, in their order, which "
+                f"numbers the labels: {self.train.classes}"
             )
         return self
 

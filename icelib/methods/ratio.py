@@ -1,4 +1,4 @@
-"""Likelihood ratio: a logistic loss on the ratio of class likelihoods to that of a background Gaussian. A variant of ours."""
+"""A variant of ours: a logistic loss on ratios of class likelihoods to that of a background Gaussian."""
 
 import torch
 from torch import nn

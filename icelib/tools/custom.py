@@ -43,7 +43,7 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
     Parameters
     ----------
     function : callable
-        As in `icelib.losses`; returns a scalar or a dict. Keywords ``known_features`` and ``outlier_features`` are filled.
+        As in `icelib.losses`; returns a scalar or a dict. ``known_features``, ``outlier_features`` are filled.
     head : str or type
         "linear", "gaussian", or ``Head(features, classes, **parameters)``: features (N, d) to logits (N, K).
     score : callable
@@ -52,7 +52,7 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
         Under which it is kept, by default the function's with the time; and of a kept one to show, without training.
     **values : float, str or list
         Of loss, head and protocol (``epochs``, ``learning_rate``, ``clip``, …). What has a default may be left out, and
-        parameters of the Gaussian head: ICE's. Lists are trained by the protocol ``sweep``, and `choice.choose` takes one.
+        parameters of the Gaussian head: ICE's. Lists are trained by protocol ``sweep``; `choice.choose` takes one.
 
     Raises ValueError or TypeError, before a training, if one is of another form, and DivergedError as `train.train`.
     After an interruption the same call goes on; that a helper of the functions was edited is not seen then.
@@ -167,7 +167,7 @@ def _records():
 
 
 def _declared(seed=0):
-    """Runs of the block of Table 3 by title, one of each method: of a seed, or the first where there is none with it."""
+    """Runs of the block of Table 3 by title, one of each method: of a seed, else the first."""
     groups = runs.by_block()
     found = {METHODS[x].title: groups[*tables.SCRATCH, x] for x in METHODS if groups[*tables.SCRATCH, x]}
     return {title: next((x for x in several if x.seed == seed), several[0]) for title, several in found.items()}
@@ -264,7 +264,7 @@ def outliers(path):
 
 @torch.no_grad()
 def _measured(run, functions, outliers=None):
-    """Accuracy of a run's network and detection by some scores, as in result files, on its task's outliers or others."""
+    """Accuracy of a network and detection by some scores, as in result files, on its outliers or on others."""
     (model, _), task = store.load(run, machine.device()), runs.load().tasks[run.task]
     test, repeats = tasks.load(run.task, "test")[0], runs.load().bootstrap
     labels, found = test.pop("labels"), {}

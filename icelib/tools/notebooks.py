@@ -1,6 +1,6 @@
 """Notebooks in the pipeline: executed through papermill into reports that are equal where their content is.
 
-``python -m icelib.tools.notebooks NOTEBOOK`` executes ``notebooks/NOTEBOOK.ipynb`` into ``reports/SCALE/NOTEBOOK.ipynb``.
+``python -m icelib.tools.notebooks NAME`` executes ``notebooks/NAME.ipynb`` into ``reports/SCALE/NAME.ipynb``.
 """
 
 import argparse

@@ -68,7 +68,7 @@ def place(found):
 
 
 def unfinished(found):
-    """Return the folder of a training of a digest that has not ended: its state and snapshots; its lock lies beside it."""
+    """Return the folder of a training that has not ended: its state and snapshots; its lock lies beside it."""
     return paths.STORE / "unfinished" / found
 
 
@@ -188,7 +188,7 @@ def load(run, device="cpu", epoch=None):
     model : Classifier
         In evaluation mode.
     about : dict
-        ``classes``, ``environment``, ``images`` and ``parent`` of the training, ``digest``, and ``sha256`` of the weights.
+        ``classes``, ``environment``, ``images``, ``parent`` and ``digest`` of the training, ``sha256`` of the weights.
 
     Raises
     ------

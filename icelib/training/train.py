@@ -27,8 +27,9 @@ from icelib.util.files import read_json, write_json
 def train(run, watch=lambda epochs: None, deadline=None):
     """Train one run to its end in this process, and first its parent, or take them from the store.
 
-    It waits where another process trains the same run, and goes on from its last finished epoch if it was interrupted. On a CPU the weights are the same, bit
-    for bit, whether or not it was, on any number of cores and beside any other work.
+    It waits where another process trains the same run, and goes on from its last finished epoch if it was
+    interrupted. On a CPU the weights are the same, bit for bit, whether or not it was, on any number of cores and
+    beside any other work.
 
     Parameters
     ----------
