@@ -229,7 +229,6 @@ def test_a_kernel_that_dies_or_ends_early_makes_no_report(inside, tmp_path, capf
     assert "n.ipynb ended before its last cell" in execute("import sys; sys.exit(0)", "print('the rest')")
 
 
-def test_the_readme_quotes_the_drill():
+def test_the_recorded_drill_has_no_wrong_result():
     table = (SOURCE / "results/faults.md").read_text()
-    assert table in (SOURCE / "README.md").read_text()
     assert all(line.split("|")[4].strip(" *") in ("0", "wrong results", "--:") for line in table.splitlines())

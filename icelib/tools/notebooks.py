@@ -36,9 +36,8 @@ def run(notebook, report):
         signal.signal(signal.SIGTERM, _interrupted)
         try:
             with _environment(folder), _relayed(folder):
-                papermill.execute_notebook(
-                    notebook, out, kernel_name="icelib", progress_bar=False, cwd=paths.NOTEBOOKS, config=_config(folder)
-                )
+                options = {"kernel_name": "icelib", "cwd": paths.NOTEBOOKS, "config": _config(folder)}
+                papermill.execute_notebook(notebook, out, progress_bar=_bar(notebook), **options)
         except papermill.PapermillExecutionError as error:
             _fail(out, f"{error.ename}: {error.evalue}")
         except DeadKernelError:
@@ -48,6 +47,12 @@ def run(notebook, report):
             _fail(out, f"{notebook} ended before its last cell")
     with replacing(report) as temporary:
         nbformat.write(scrub(executed), temporary)
+
+
+def _bar(notebook):
+    """Form of papermill's bar: in a file a line now and then, as a sign of life."""
+    form = "  {desc}: {n_fmt} of {total_fmt} cells" + ("" if sys.stderr.isatty() else "\n")
+    return {"desc": Path(notebook).stem, "bar_format": form, "mininterval": 10, "leave": False}
 
 
 def _config(folder):
