@@ -106,9 +106,9 @@ def test_a_new_lambda_trains_the_runs_of_ice_alone(finished):
     values["train"]["ice"]["weight"] = 0.1
     finished.params = values
     _, output = repro(finished, "evaluate")
-    assert (
-        (trained(output) == [] and "evaluations" not in re.sub("3 of 3 evaluations", "", output)) or trained(output) == []
-    )
+    assert (trained(output) == [] and "evaluations" not in re.sub("3 of 3 evaluations", "", output)) or trained(
+        output
+    ) == []
 
 
 def test_a_notebook_that_raises_is_no_report(ready):
@@ -144,7 +144,7 @@ def test_settings_of_the_user_do_not_leak_into_reports(ready, tmp_path):
     }  # fmt: skip
     ready.python("tools.notebooks", "10_probe")
     (output,) = nbformat.read(ready.root / "reports/tiny/10_probe.ipynb", as_version=4).cells[0].outputs
-    assert output.text.split() == [sys.executable, "inline", "10.0"]
+    assert output.text.split() == [sys.executable, "module://matplotlib_inline.backend_inline", "10.0"]
 
 
 @pytest.mark.slow

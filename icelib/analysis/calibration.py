@@ -17,7 +17,6 @@ from sklearn.preprocessing import StandardScaler
 from icelib import scores
 from icelib.config import runs
 from icelib.methods import METHODS
-from icelib.training import store
 from icelib.util import paths, tensors
 
 BINS = 15  # of equal width in 0…1
@@ -119,7 +118,7 @@ def load(seed=None):
     for run in declared(seed):
         path = paths.results(run.scale) / "logits" / f"{run.name}.safetensors"
         logits, about = tensors.load(path)
-        if about.get("digest") != store.digest(run):
+        if about.get("configuration") != run.configuration:
             wrong = "was made with other parameters than params.yaml has"
             raise ValueError(f"{paths.relative(path)} {wrong}; run `dvc repro`")
         found[run.method] = logits, about

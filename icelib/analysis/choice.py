@@ -36,18 +36,11 @@ def run_all():
     """Train all candidates of all sweeps, equal ones once, and write a result file for each sweep.
 
     A file holds title, method, task, network, protocol, base and seed, the numbers of validation images, and for each
-    candidate its ``change``, the digest of its run, `figures` and whether `choose` takes it (``chosen``); in place of
+    candidate its ``change``, what names its run, `figures` and whether `choose` takes it (``chosen``); in place of
     its figures ``diverged``, a message, where it did. Files of sweeps that are no longer declared are removed.
 
-    Returns
-    -------
-    dict of str to dict
-        The files' contents by the sweeps' names.
-
-    Raises
-    ------
-    ValueError
-        If all candidates of a sweep diverged, after the files were written.
+    Returned are the files' contents by the sweeps' names; ValueError if all candidates of a sweep diverged, after the
+    files were written.
     """
     params = runs.load()
     folder = paths.results(params.scale) / "sweeps"
@@ -56,7 +49,9 @@ def run_all():
     histories = iter(train.train_all([run for pairs in found.values() for _, run in pairs]))
     results = {}
     for name, pairs in found.items():
-        rows = [{"change": change} | outcome(next(histories)) for change, _ in pairs]
+        rows = [
+            {"change": change, "configuration": run.configuration} | outcome(next(histories)) for change, run in pairs
+        ]
         results[name] = _result(name, pairs[0][1], rows)
         write_json(folder / f"{name}.json", results[name])
     for path in folder.glob("*.json"):

@@ -6,6 +6,8 @@ before the stage's command can check anything.
 
 import argparse
 import functools
+import hashlib
+import json
 from collections import defaultdict
 
 import yaml
@@ -52,6 +54,11 @@ class Run(Strict):
     def name(self):
         """``task-network-protocol-method-seed``: the name of its files and of its rows in tables."""
         return "-".join([self.task, self.network, self.protocol, self.method, str(self.seed)])
+
+    @property
+    def configuration(self):
+        """Hash of all this, by which result files tell what they are of, also without data or on other hardware."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def load(path=None):

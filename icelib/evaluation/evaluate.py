@@ -62,7 +62,7 @@ def _evaluate(run):
     del sets["labels"], sets["predicted"]
     means = {"near": params.tasks[run.task].near, "far": params.tasks[run.task].far}
     values = {"run": run.name, "scale": run.scale, "task": run.task}
-    values |= {"digest": about["digest"], "environment": about["environment"]}
+    values |= {"configuration": run.configuration, "digest": about["digest"], "environment": about["environment"]}
     values["origin"] = {"checkpoint": about["checkpoint"], "scoring": about["scoring"]}
     values["images"] = {name: len(x) for name, x in sets[own_detector(run.method)].items()}
     values["accuracy"] = statistics.accuracy(found["labels"], found["predicted"], params.bootstrap)

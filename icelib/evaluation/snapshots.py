@@ -79,8 +79,9 @@ def _measure(run):
             logits |= {f"validation/{name}": models.logits(model, x).cpu() for name, x in held.items()}
         # last, since it changes the network's batch statistics
         epochs.append(entry | {"contradiction": _contradiction(run, model, train)})
-    about = {"checkpoint": about.pop("sha256"), "run": run.name, "near": near, **about}
-    values = {"run": run.name, "digest": about["digest"], "near": near, "environment": about["environment"]}
+    names = {"run": run.name, "configuration": run.configuration}
+    about = {"checkpoint": about.pop("sha256"), **names, "near": near, **about}
+    values = names | {"digest": about["digest"], "near": near, "environment": about["environment"]}
     values |= {"origin": {"checkpoint": about["checkpoint"]}, "likelihood": likelihood, "epochs": epochs}
     return logits | {"labels": labels, "validation/labels": held_labels}, about, values
 

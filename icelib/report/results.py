@@ -2,7 +2,6 @@
 
 from icelib.analysis import choice
 from icelib.config import runs
-from icelib.training import store
 from icelib.util import paths
 from icelib.util.files import read_json
 
@@ -26,14 +25,14 @@ def sweep(name):
     """Read ``sweeps/NAME.json``: the candidates of a sweep, as `choice.run_all` has them."""
     path = paths.results(runs.load().scale) / "sweeps" / f"{name}.json"
     result, expected = read_json(path), choice.candidates(name)
-    found = [(row["change"], row.get("digest")) for row in result.get("candidates", [])]
-    return _checked(result, path, found, [(change, store.digest(run)) for change, run in expected])
+    found = [(row["change"], row.get("configuration")) for row in result.get("candidates", [])]
+    return _checked(result, path, found, [(change, run.configuration) for change, run in expected])
 
 
 def _of(run, folder):
     path = paths.results(run.scale) / folder / f"{run.name}.json"
     result = read_json(path)
-    return _checked(result, path, result.get("digest"), store.digest(run))
+    return _checked(result, path, result.get("configuration"), run.configuration)
 
 
 def _checked(result, path, found, expected):

@@ -202,7 +202,7 @@ def declared(jobs=None):
     results = paths.results(runs.load().scale) / "history"
     for run, history in zip(wanted, histories):
         store.copy(run)
-        write_json(results / f"{run.name}.json", {"run": run.name, **history})
+        write_json(results / f"{run.name}.json", {"run": run.name, "configuration": run.configuration, **history})
     names = {run.name for run in wanted}
     for path in [*paths.checkpoints(runs.load().scale).glob("*"), *results.glob("*.json")]:
         if (path.stem if path.suffix == ".json" else path.name) not in names:

@@ -10,7 +10,6 @@ from icelib import scores
 from icelib.analysis import calibration
 from icelib.config import runs
 from icelib.methods import METHODS
-from icelib.training import store
 from icelib.util import paths, tensors
 from tests.conftest import RUN
 
@@ -109,9 +108,8 @@ EPOCHS = 0, 1, 2
 
 
 @pytest.fixture
-def kept(inside, monkeypatch):
+def kept(inside):
     """Logits in files as `evaluation.snapshots` writes them, of networks that were not trained."""
-    monkeypatch.setattr(store, "digest", lambda run: f"digest of {run.name}")
     draw, sizes = torch.Generator().manual_seed(0), {"known": 80, "digits-89": 50, "gaussian": 40}
     for method in ("plain", "ice"):
         run = runs.run(*RUN, method, 0)
@@ -122,7 +120,7 @@ def kept(inside, monkeypatch):
         found |= {"validation/known": random(30, 0), "validation/outliers": random(30, 2)}
         found |= {"labels": torch.arange(80) % 6, "validation/labels": torch.arange(30) % 6}
         path = paths.results("tiny") / "logits" / f"{run.name}.safetensors"
-        tensors.save(path, found, {"digest": store.digest(run), "near": "digits-89"})
+        tensors.save(path, found, {"configuration": run.configuration, "near": "digits-89"})
     return inside
 
 
@@ -157,8 +155,9 @@ def test_a_task_without_far_sets_has_no_columns_of_them(kept):
     assert list(calibration.detection_table(calibration.load())) == ["ECE", "low", "high", "Brier"]
 
 
-def test_logits_of_other_parameters_are_refused(kept, monkeypatch):
-    monkeypatch.setattr(store, "digest", lambda run: "another")
+def test_logits_of_other_parameters_are_refused(kept):
+    protocols = kept.params["protocols"]
+    kept.params = kept.params | {"protocols": protocols | {"scratch": protocols["scratch"] | {"clip": 7.0}}}
     with pytest.raises(ValueError, match="results/tiny/logits/digits-.*-plain-0.safetensors was made with other param"):
         calibration.load()
     kept.params = kept.params | {"runs": kept.params["runs"][1:]}

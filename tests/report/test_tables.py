@@ -38,6 +38,7 @@ def write_result(run, value=None, accuracy=0.9, without=(), device="cpu"):
     environment = {"device": device, "threads": 1, "precision": "float32", "torch": "2"}
     content = {
         "run": run.name,
+        "configuration": run.configuration,
         "digest": store.digest(run),
         "environment": environment,
         "images": {"known": 300, **{name: 100 + place for place, name in enumerate(sets)}},
@@ -46,7 +47,7 @@ def write_result(run, value=None, accuracy=0.9, without=(), device="cpu"):
     }
     folder = paths.results(run.scale)
     write_json(folder / "metrics" / f"{run.name}.json", content)
-    history = {"run": run.name, "digest": store.digest(run), "environment": environment, "epochs": []}
+    history = {"run": run.name, "configuration": run.configuration, "environment": environment, "epochs": []}
     write_json(folder / "history" / f"{run.name}.json", history)
 
 
@@ -446,7 +447,7 @@ def test_stale_missing_and_broken_results_are_refused(written):
 def test_a_sweep_of_other_values_is_refused(written):
     from icelib.analysis import choice
 
-    rows = [{"change": change, "digest": store.digest(run)} for change, run in choice.candidates("ice-weight")]
+    rows = [{"change": change, "configuration": run.configuration} for change, run in choice.candidates("ice-weight")]
     path = paths.results("tiny") / "sweeps" / "ice-weight.json"
     write_json(path, {"candidates": rows})
     assert results.sweep("ice-weight")["candidates"] == rows
