@@ -54,7 +54,7 @@ def run_all():
         ]
         results[name] = _result(name, pairs[0][1], rows)
         write_json(folder / f"{name}.json", results[name])
-    for path in folder.glob("*.json"):
+    for path in folder.glob("[!.]*.json"):
         if path.stem not in found:
             path.unlink()
     if failed := [name for name, result in results.items() if not any(row["chosen"] for row in result["candidates"])]:

@@ -326,7 +326,7 @@ class Params(Strict):
     networks: Networks
     protocols: dict[Name, Schedule]
     train: dict[_one_of(METHODS), Values]
-    runs: list[Group]
+    runs: Annotated[list[Group], Field(min_length=1)]
     sweeps: dict[Name, Sweep]
     detectors: Detectors
     bootstrap: Annotated[int, Field(gt=0, le=1_000_000)]  # redrawn samples behind an interval over images
@@ -392,6 +392,10 @@ class Params(Strict):
         for name, sweep in self.sweeps.items():
             place = f"sweeps.{name}"
             self._check_place(place, sweep)
+            if sweep.method not in self.train:
+                raise ValueError(
+                    f"{place}.method = {sweep.method!r}: train.{sweep.method} is missing; add its values there"
+                )
             schedule = self.protocols[sweep.protocol].model_dump()
             for change in sweep.values:
                 own = {key: value for key, value in change.items() if key not in schedule}

@@ -17,12 +17,13 @@ from icelib.util.files import read_json, write_bytes, write_json
 def place(run, kind, code, settings):
     """Return the folder of a run's entry; raise ValueError if its task's files are missing or damaged.
 
-    Its key is of the run, all images of its task, the bytes of `code` (files of the package) and `settings`.
+    Its key is of the run, all images of its task, the bytes of `code` (files of the package), versions and `settings`.
     """
     task = paths.tasks(run.scale) / run.task
     images = [tensors.read_about(task / f"{part}.safetensors")["sha256"] for part in ("train", "validation", "test")]
-    code = [hashlib.sha256((paths.PACKAGE / name).read_bytes()).hexdigest() for name in code]
-    key = _digest([run.scale, run.name, run.tried, store.digest(run), images, code, settings])
+    code = [hashlib.sha256(store.LOADED[paths.PACKAGE / name]).hexdigest() for name in code]
+    named = [run.scale, run.name, run.tried, run.configuration, store.digest(run), machine.versions()]
+    key = _digest([named, images, code, settings])
     return paths.STORE / kind / key[:32]
 
 
@@ -59,7 +60,7 @@ def publish(entries, names, scale):
         folder.mkdir(parents=True, exist_ok=True)  # DVC expects it, also of no run
         for run, entry in entries.items():
             write_bytes(folder / f"{run}{suffix}", (entry / name).read_bytes())
-        for path in folder.glob(f"*{suffix}"):
+        for path in folder.glob(f"[!.]*{suffix}"):
             if path.name.removesuffix(suffix) not in entries:
                 path.unlink()
 

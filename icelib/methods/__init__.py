@@ -11,10 +11,13 @@ The keyword parameters of loss and head are set in params.yaml under ``train.NAM
 """
 
 import importlib
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from icelib.heads import HEADS
 
 
 class Method(NamedTuple):
@@ -29,10 +32,15 @@ class Method(NamedTuple):
 
     @property
     def files(self):
-        """Files of this folder that define the method: its own, and those from which it takes loss, head or score."""
-        parts = (getattr(part, "__module__", "") for part in (self.loss, self.head, self.score))
-        modules = {f"{__name__}.{self.name}", *parts} if self.name else set()
-        return sorted(Path(sys.modules[name].__file__) for name in modules if name.startswith(f"{__name__}."))
+        """Files of this folder that define the method: its own, and those that it imports, directly or not."""
+        folder, found, waiting = Path(__file__).parent, set(), [self.name]
+        while waiting:
+            path = folder / f"{waiting.pop()}.py"
+            if path.is_file() and path not in found:
+                found.add(path)
+                imports = re.findall(r"icelib\.methods(?:\.(\w+)| import (.+))", path.read_text())
+                waiting += [name for pair in imports for part in pair for name in re.findall(r"\w+", part)]
+        return sorted(found)
 
 
 def _load(name):
@@ -42,12 +50,19 @@ def _load(name):
         raise ValueError(
             f"icelib/methods/{name}.py does not define {', '.join(missing)}; see icelib/methods/__init__.py"
         )
+    if isinstance(module.HEAD, str) and module.HEAD not in HEADS:
+        raise ValueError(f"HEAD = {module.HEAD!r}; expected one of {list(HEADS)} or a class")
     return Method(module.loss, module.HEAD, module.score, module.OUTLIERS, module.TITLE, name)
 
 
 PAPER = ("plain", "oe", "energy", "ice", "bce", "energy_gaussian", "ice_minus")  # what the paper compares
 _FOUND = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-METHODS = {name: _load(name) for name in (*PAPER, *(name for name in _FOUND if name not in PAPER))}
+METHODS = {}
+for _name in (*PAPER, *(name for name in _FOUND if name not in PAPER)):
+    try:
+        METHODS[_name] = _load(_name)
+    except Exception as error:  # whatever a draft may raise: it must not stop what does not name it
+        print(f"icelib/methods/{_name}.py is left out: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def own_detector(method):

@@ -5,8 +5,10 @@ it is kept in ``scratch/custom/NAME/``; no tracked file is touched. README.md te
 """
 
 import contextlib
+import hashlib
 import inspect
 import itertools
+import os
 import re
 from datetime import datetime
 from functools import partial
@@ -66,7 +68,10 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
         raise ValueError(f"unknown head {head!r}{hint(head, heads.HEADS)}, or a class, a torch.nn.Module")
     code = (getattr(part, "__code__", part) for part in (function, head, score))  # equal if a cell is run again
     asked = (*code, name, seed, repr(values))
-    name, mark = _STOPPED.pop(asked, (name or f"{label}-{now:%Y%m%d-%H%M%S}", now.isoformat()))
+    mark = now.isoformat()
+    if "ICELIB_REPORT" in os.environ:  # the same code is trained once, however often its report is made
+        mark = hashlib.sha256(f"{inspect.getsource(function)}{values}".encode()).hexdigest()
+    name, mark = _STOPPED.pop(asked, (name or f"{label}-{now:%Y%m%d-%H%M%S}", mark))
     taken = {*detectors.DETECTORS, *(part for x in METHODS.values() if x.name for part in (x.name, x.title))}
     if not re.fullmatch(r"\w[\w+-]{0,63}", name) or name in taken:
         raise ValueError(f"name = {name!r}: expected letters, digits, - or _, and no method or detector of the project")
@@ -89,7 +94,11 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
             raise
         _STOPPED[asked] = name, mark
         return print(f"stopped after epoch {len(seen)}; run the cell again to go on")
-    write_json(paths.SCRATCH / "custom" / name / "try.json", record)
+    path = paths.SCRATCH / "custom" / name / "try.json"
+    if path.exists() and (old := read_json(path))["made"] != mark:  # nothing that was kept is lost
+        aside = f"{name}-{re.sub(r'[^0-9T]', '', old['made'])[:15]}"
+        write_json(path.parent.with_name(aside) / "try.json", old | {"name": aside})
+    write_json(path, record)
     return _show(record)
 
 

@@ -14,7 +14,6 @@ another's. An entry is moved to its place whole, and verified whenever it is tak
 pipeline are copies of entries, from which a store that was lost is filled again.
 """
 
-import functools
 import hashlib
 import json
 import shutil
@@ -54,12 +53,11 @@ def digest(run):
 
 def _code(method):
     files = [*(paths.PACKAGE / name for name in CODE), *METHODS[method].files]
-    return [hashlib.sha256(content).hexdigest() for content in map(_bytes, files)]
+    return [hashlib.sha256(content).hexdigest() for content in map(LOADED.get, files)]
 
 
-@functools.cache  # as this process has loaded it, whatever the file says later
-def _bytes(path):
-    return path.read_bytes()
+# as this process has loaded it, whatever a file says later
+LOADED = {path: path.read_bytes() for path in paths.PACKAGE.rglob("*.py")}
 
 
 def place(found):
@@ -83,7 +81,7 @@ def take(run):
         return None
     try:
         verify(folder, found)
-    except (ValueError, OSError) as error:
+    except ValueError as error:  # not an OSError: where a file cannot be read now, it may be later
         aside = Path(tempfile.mkdtemp(dir=_made(paths.STORE / "damaged"))) / found
         shutil.move(folder, aside)
         print(f"{error}\nIt was moved to {paths.relative(aside)}; run {run.name} is trained anew.", file=sys.stderr)
@@ -97,6 +95,8 @@ def verify(folder, found):
     A ValueError names the file, what was found and what was expected.
     """
     about = read_json(folder / "run.json")
+    if not isinstance(about.get("files"), dict):
+        raise ValueError(f"{paths.relative(folder)}/run.json does not tell the entry's files; expected their SHA-256")
     if about.get("digest") != found:
         raise ValueError(f"{paths.relative(folder)} holds run {about.get('digest')}, expected {found}")
     text = json.dumps({key: value for key, value in about.items() if key != "sha256"}, sort_keys=True)

@@ -204,7 +204,7 @@ def declared(jobs=None):
         store.copy(run)
         write_json(results / f"{run.name}.json", {"run": run.name, "configuration": run.configuration, **history})
     names = {run.name for run in wanted}
-    for path in [*paths.checkpoints(runs.load().scale).glob("*"), *results.glob("*.json")]:
+    for path in [*paths.checkpoints(runs.load().scale).glob("[!.]*"), *results.glob("[!.]*.json")]:
         if (path.stem if path.suffix == ".json" else path.name) not in names:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     return {run.name: history["epochs"] for run, history in zip(wanted, histories)}

@@ -2,7 +2,7 @@
 
 import contextlib
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import threadpoolctl
 import torch
@@ -77,7 +77,11 @@ def describe(device, precision):
 
 def versions():
     """Return the installed version of each of `LIBRARIES`, by name."""
-    return {name: version(name) for name in LIBRARIES}
+    found = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):  # training needs few of them
+            found[name] = version(name)
+    return found
 
 
 @contextlib.contextmanager

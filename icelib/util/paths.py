@@ -19,8 +19,8 @@ SCRATCH = ROOT / "scratch"  # what a user tries out, and notebooks that failed
 
 def _store():
     """Folder beside DVC's cache: an experiment that DVC runs in a folder of its own shares both with the project."""
-    local = configparser.ConfigParser()
-    local.read(ROOT / ".dvc" / "config.local")
+    local = configparser.ConfigParser(interpolation=None)
+    local.read([ROOT / ".dvc" / "config", ROOT / ".dvc" / "config.local"])
     cache = local.get("cache", "dir", fallback="")
     return (ROOT / ".dvc" / cache).parent / "store" if cache else ROOT / ".dvc" / "store"
 

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from scipy.stats import multivariate_normal
 from sklearn.covariance import ledoit_wolf
 
-from icelib import heads, losses, scores
+from icelib import heads, scores
 from icelib.config.schema import loss_parameters
-from icelib.methods import METHODS, PAPER, logistic, ratio, two_weights, with_oe
+from icelib.methods import METHODS, PAPER, logistic, ratio
 
 
 @pytest.fixture
@@ -40,16 +40,7 @@ def test_every_variant_keeps_cross_entropy_and_raises_no_logit_of_an_outlier(log
     close(terms["cross_entropy"], F.cross_entropy(known, labels))
     pushed = gradient(sum(terms.values()), outlier)
     assert (pushed != 0).any()
-    # outlier exposure is the exception: its contradictory gradient is what ICE avoids
-    assert (pushed >= 0).all() != (name == "with_oe")
-
-
-def test_two_weights_are_ice_if_equal(logits):
-    found = two_weights.loss(*logits, weight_known=0.3, weight_outlier=0.3)
-    assert found == losses.ice(*logits, weight=0.3)
-    other = two_weights.loss(*logits, weight_known=0.3, weight_outlier=0.6)
-    close(other["ice_ood"], 2 * found["ice_ood"])
-    close(other["ice_id"], found["ice_id"])
+    assert (pushed >= 0).all()
 
 
 def test_logistic_losses_are_those_of_distances_to_a_radius(logits):
@@ -59,14 +50,6 @@ def test_logistic_losses_are_those_of_distances_to_a_radius(logits):
     close(terms["logistic_known"], -0.5 * torch.sigmoid(2 - distance).log().mean())
     close(terms["logistic_outlier"], -0.5 * torch.sigmoid(nearest - 2).log().mean())
     close(gradient(terms["logistic_outlier"], outlier), 0.5 * at_nearest(outlier, torch.sigmoid(2 - nearest)) / 11)
-
-
-def test_with_oe_is_ice_and_outlier_exposure(logits):
-    terms = with_oe.loss(*logits, weight=0.2, weight_uniform=1.5)
-    close(terms["uniform"], losses.outlier_exposure(*logits, weight=1.5)["uniform"])
-    assert {key: terms[key] for key in ("ice_id", "ice_ood")} == {
-        key: losses.ice(*logits, weight=0.2)[key] for key in ("ice_id", "ice_ood")
-    }
 
 
 def changed(head):
@@ -110,3 +93,29 @@ def test_a_file_that_is_no_method_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(package, "__path__", [str(tmp_path)])
     with pytest.raises(ValueError, match=r"icelib/methods/mine.py does not define loss, score"):
         package._load("mine")
+
+
+def test_a_method_is_what_it_imports_too_and_a_draft_that_fails_stops_no_other(tmp_path):
+    import shutil
+    import subprocess
+    import sys
+
+    from tests.conftest import SOURCE
+
+    shutil.copytree(SOURCE / "icelib", tmp_path / "icelib", ignore=shutil.ignore_patterns("__pycache__"))
+    folder = tmp_path / "icelib/methods"
+    (folder / "mine.py").write_text(
+        "from icelib.methods import logistic\n"
+        "from icelib.methods.ratio import RatioHead\n"
+        "from icelib.scores import max_likelihood as score\n"
+        "class HEAD(RatioHead): ...\n"
+        "loss = lambda *given, **values: logistic.loss(*given, **values)\n"
+        'TITLE, OUTLIERS = "mine", True\n'
+    )
+    (folder / "draft.py").write_text("import nothing_of_this_name\n")
+    (folder / "typo.py").write_text((folder / "ice.py").read_text().replace("gaussian", "gausian"))
+    code = "from icelib.methods import METHODS; print(*(path.name for path in METHODS['mine'].files), len(METHODS))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["logistic.py", "mine.py", "ratio.py", str(len(METHODS) + 1)]
+    assert "icelib/methods/draft.py is left out: ModuleNotFoundError" in done.stderr
+    assert "icelib/methods/typo.py is left out: ValueError: HEAD = 'gausian'; expected one of" in done.stderr
