@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from icelib import losses
 from icelib.config import runs
 from icelib.methods import PAPER
 from icelib.tools import custom
