@@ -194,13 +194,13 @@ def test_side_by_side_or_one_after_another_with_equal_bits(ready):
 def test_a_line_of_progress_for_each_training_and_for_all(ready):
     values = ready.params
     values["runs"] = values["runs"][:1]
-    values["protocols"]["scratch"]["epochs"] = 4
+    values["protocols"]["scratch"]["epochs"] = 24
     ready.params = values
     for path in (ready.root / "icelib/training").glob("parallel.py"):
         path.write_text(path.read_text().replace("EVERY = 20", "EVERY = 0.5"))
     _, output = ready.python("training.train", "--jobs", 2)
     assert re.search(r"^  \d of 2 runs(, \d+:\d\d left)?: \d+ % \d+:\d\d so far", output, re.M)
-    assert re.search(r"^  digits-wideresnet-scratch-ice-0: \d+ % epoch \d/4 loss \d", output, re.M)
+    assert re.search(r"^  digits-wideresnet-scratch-ice-0: \d+ % epoch \d+/24", output, re.M)
     assert "2 of 2 runs, 0:00 left: 100 %" in output
 
 
