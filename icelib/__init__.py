@@ -8,4 +8,16 @@ The paper's method is at the top: `losses` (eqs. 0.2 to 0.15), `heads` (0.1, 0.1
 
 *Known* images are the field's in-distribution (ID) ones, *outliers* its out-of-distribution (OOD) ones; *near* and
 *far* outliers are near-OOD and far-OOD, and *auxiliary* outliers those that are trained on.
+
+For a training loop of one's own, `ICELoss` shows how::
+
+    from icelib import GaussianHead, ICELoss
 """
+
+from icelib.heads import GaussianHead, LinearHead
+from icelib.losses import BCELoss, EnergyLoss, ICELoss, ICEMinusLoss, OutlierExposureLoss, OutlierLoss
+
+__all__ = [
+    "BCELoss", "EnergyLoss", "GaussianHead", "ICELoss", "ICEMinusLoss", "LinearHead", "OutlierExposureLoss",
+    "OutlierLoss",
+]  # fmt: skip

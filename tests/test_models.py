@@ -55,13 +55,13 @@ def test_dense_net_shapes():
 
 @pytest.mark.parametrize("stem", ["basic", "strided"])
 def test_shapes(stem):
-    network = models.Classifier(models.WideResNet(10, 2, stem), heads.GaussianHead(128, 6, "lower", 0.5, 0.1))
+    network = models.Classifier(models.WideResNet(10, 2, stem), heads.GaussianHead(128, 6))
     x = torch.randn(3, 3, 32, 32)
     assert network.features(x).shape == (3, 128) and network(x).shape == (3, 6)
 
 
 def test_head_stays_in_float32_under_autocast():
-    network = models.Classifier(models.WideResNet(10, 1, "strided"), heads.GaussianHead(64, 6, "lower", 0.5, 0.1))
+    network = models.Classifier(models.WideResNet(10, 1, "strided"), heads.GaussianHead(64, 6))
     with torch.autocast("cpu", torch.bfloat16):
         assert network(torch.randn(2, 3, 32, 32)).dtype == torch.float32
 

@@ -7,6 +7,9 @@ A file ``NAME.py`` beside this one is a method once params.yaml names it under `
 - ``TITLE`` (in tables and figures), ``HEAD`` ("linear", "gaussian" or a class, ``Head(features, classes, ...)``)
   and ``OUTLIERS`` (whether it trains on auxiliary outliers).
 
+A class may have ``start(z, labels)`` and ``estimate(z, labels)``, as `icelib.heads.GaussianHead`, and
+``start_from(plain)``, by which a fine-tuned one takes over the plain network's head.
+
 The keyword parameters of loss and head are set in params.yaml under ``train.NAME``.
 """
 

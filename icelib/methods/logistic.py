@@ -2,7 +2,7 @@
 
 import torch.nn.functional as F
 
-from icelib.losses import ice_id
+from icelib.losses import cross_entropy, ice_id, mean
 from icelib.scores import max_likelihood as score
 
 TITLE, HEAD, OUTLIERS = "logistic", "gaussian", True
@@ -14,8 +14,7 @@ def loss(known_logits, labels, outlier_logits, *, weight, radius):
     ICE's likelihood exp(h) has its bend at distance 0, where only samples on a mean count as known and
     the outlier term diverges; σ(r − d) has it at d = r, and derivatives with respect to d within ±λ.
     """
-    return {
-        "cross_entropy": F.cross_entropy(known_logits, labels),
-        "logistic_known": weight * F.softplus(ice_id(known_logits, labels) - radius).mean(),
-        "logistic_outlier": weight * F.softplus(outlier_logits.max(1).values + radius).mean(),
+    return cross_entropy(known_logits, labels) | {
+        "logistic_known": weight * mean(F.softplus(ice_id(known_logits, labels) - radius)),
+        "logistic_outlier": weight * mean(F.softplus(outlier_logits.max(1).values + radius)),
     }

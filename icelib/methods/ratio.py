@@ -14,27 +14,34 @@ class RatioHead(GaussianHead):
     r_i(z) = h_i(z) − h_0(z) + b, where h_0 has a mean and an L of its own, and b stands for both
     log-determinants and the prior. Softmax over r is that over h, so that classification is unchanged.
 
-    The background starts as a further class of `heads.GaussianHead`.
+    The background starts as a further class of `heads.GaussianHead`. `distance` is that of h; to have it, `start`
+    scales r as a whole, so that r > 0 still tells where a class is likelier than the background.
 
     Notes
     -----
     After Ren et al., "Likelihood Ratios for Out-of-Distribution Detection", 2019.
     """
 
-    def __init__(self, features, classes, factor, mean_scale, covariance_scale):
-        super().__init__(features, classes, factor, mean_scale, covariance_scale)
-        self.background = GaussianHead(features, 1, factor, mean_scale, covariance_scale)
+    def __init__(self, features, classes, *, distance=2.0, mean_scale=0.5, factor="lower"):
+        values = {"distance": distance, "mean_scale": mean_scale, "factor": factor}
+        super().__init__(features, classes, **values)
+        self.background = GaussianHead(features, 1, **values)
         self.offset = nn.Parameter(torch.zeros(()))
 
     def forward(self, z):
         return super().forward(z) - self.background(z) + self.offset
 
-    @torch.no_grad()
-    def estimate(self, z, labels):
-        """Start as log p(z|i) − log p(z): class i and the background are Gaussians fitted to features."""
-        super().estimate(z, labels)
-        self.background.estimate(z, torch.zeros_like(labels))  # one class, so that its covariance is the total one
+    def _fit(self, z, labels):
+        """Set r to log p(z|i) − log p(z): class i and the background are Gaussians fitted to features."""
+        super()._fit(z, labels)
+        known = labels >= 0
+        self.background._fit(z[known], torch.zeros_like(labels[known]))  # one class: its covariance is the total one
         self.offset.copy_(self.background.L.diagonal().log().sum() - self.L.diagonal().log().sum())
+
+    def _scale(self, ratio):
+        super()._scale(ratio)
+        self.background._scale(ratio)
+        self.offset.mul_(ratio)
 
 
 TITLE, HEAD, OUTLIERS = "likelihood ratio (ours)", RatioHead, True

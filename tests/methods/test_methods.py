@@ -9,7 +9,7 @@ from sklearn.covariance import ledoit_wolf
 
 from icelib import heads, scores
 from icelib.config.schema import loss_parameters
-from icelib.methods import METHODS, PAPER, logistic, ratio
+from icelib.methods import METHODS, PAPER, discriminator, logistic, ratio
 
 
 @pytest.fixture
@@ -67,23 +67,62 @@ LABELS = torch.arange(300) % 4
 
 @pytest.mark.parametrize("factor", ["lower", "precision"])  # with the others the covariances are no full ones
 def test_fine_tuning_starts_the_ratio_as_the_one_of_two_densities(factor):
-    head = ratio.RatioHead(6, 4, factor, 0.5, 0.3).double()
+    """But for the scale that brings −h_y, half a squared Mahalanobis distance, to the distance that is asked for."""
+    head = ratio.RatioHead(6, 4, distance=0.7, factor=factor).double()
     head.estimate(FEATURES, LABELS)
     means = torch.stack([FEATURES[LABELS == i].mean(0) for i in range(4)])
     within, total = (
         ledoit_wolf((FEATURES - m).numpy(), assume_centered=True)[0] for m in (means[LABELS], FEATURES.mean(0))
     )
+    own = FEATURES - means[LABELS]
+    scale = 0.7 / (0.5 * (own @ torch.linalg.inv(torch.from_numpy(within)) * own).sum(1).mean())
     log_p = np.stack([multivariate_normal(m, within).logpdf(FEATURES) for m in means], 1)
     background = multivariate_normal(FEATURES.mean(0), total).logpdf(FEATURES)
-    close(head(FEATURES), torch.from_numpy(log_p - background[:, None]))
+    close(head(FEATURES), scale * torch.from_numpy(log_p - background[:, None]))
 
 
 def test_the_ratio_is_to_a_background_and_classifies_as_the_likelihoods_do():
-    head = changed(ratio.RatioHead(6, 4, "lower", 0.5, 0.3))
+    head = changed(ratio.RatioHead(6, 4))
     z = torch.randn(9, 6, dtype=torch.float64)
     h = heads.GaussianHead.forward(head, z)
     close(head(z).softmax(1), h.softmax(1))
     close(scores.max_likelihood(head(z)), h.max(1).values - head.background(z)[:, 0] + head.offset)
+
+
+def test_the_discriminator_classifies_by_one_head_and_detects_by_another():
+    torch.manual_seed(0)
+    head, z = discriminator.DiscriminatorHead(6, 4).double(), torch.randn(9, 6, dtype=torch.float64)
+    r = head(z)
+    close(r.softmax(1), heads.LinearHead.forward(head, z).softmax(1))
+    close(METHODS["discriminator"].score(r), head.binary(z)[:, 0])
+    weights, biases = head.linear()
+    close(r.softmax(1), (z @ weights.T + biases).softmax(1))
+
+
+def test_the_discriminators_loss_is_two_independent_ones():
+    """Cross-entropy moves f alone, and the binary terms b alone."""
+    torch.manual_seed(0)
+    head, z = discriminator.DiscriminatorHead(6, 4).double(), torch.randn(20, 6, dtype=torch.float64)
+    labels = torch.arange(9) % 4
+    f, b = heads.LinearHead.forward(head, z[:9]), head.binary(z)[:, 0]
+    terms = discriminator.loss(head(z[:9]), labels, head(z[9:]), weight=0.3)
+    close(terms["cross_entropy"], F.cross_entropy(f, labels))
+    target = (torch.arange(20) < 9).double()
+    binary = F.binary_cross_entropy_with_logits(b, target, reduction="none")
+    close(terms["binary_known"], 0.3 * binary[:9].mean())
+    close(terms["binary_outlier"], 0.3 * binary[9:].mean())
+    moved = torch.autograd.grad(terms["cross_entropy"], head.parameters(), retain_graph=True)
+    assert moved[0].abs().max() > 0.01 and max(x.abs().max() for x in moved[2:]) < 1e-15
+    moved = torch.autograd.grad(terms["binary_known"] + terms["binary_outlier"], head.parameters())
+    assert moved[2].abs().max() > 0.01 and max(x.abs().max() for x in moved[:2]) < 1e-15
+
+
+def test_fine_tuning_starts_the_discriminator_with_the_plain_classifier():
+    plain, head, z = heads.LinearHead(6, 4), discriminator.DiscriminatorHead(6, 4), torch.randn(9, 6)
+    assert not torch.allclose(head(z).softmax(1), plain(z).softmax(1))
+    head.start_from(plain)
+    torch.testing.assert_close(head(z).softmax(1), plain(z).softmax(1))
+    assert all(p.requires_grad for p in head.parameters())
 
 
 def test_a_file_that_is_no_method_is_told(tmp_path, monkeypatch):
