@@ -13,15 +13,18 @@ from icelib.util import paths
 from icelib.util.errors import readable_errors
 from icelib.util.files import write_json
 
-WITHIN = 0.02  # accuracy that a choice may cost: about two standard errors on 3,000 images
+WITHIN = 0.005  # accuracy that a choice may cost: half a point
 
 
 def candidates(name):
-    """List what each candidate of a sweep changes, and its run, as pairs (dict, `runs.Run`); the first seed."""
-    params = runs.load()
-    sweep = runs.pick(params.sweeps, name, "sweep")
-    base = runs.run(sweep.task, sweep.network, sweep.protocol, sweep.method, params.seeds[0])
-    return [(change, runs.vary(base, sweep.base | change)) for change in sweep.values]
+    """List what each candidate of a sweep changes, and its runs, one for each seed: pairs (dict, `runs.Run`)."""
+    sweep = runs.pick(runs.load().sweeps, name, "sweep")
+    of = [runs.run(sweep.task, sweep.network, sweep.protocol, sweep.method, seed) for seed in _seeds(sweep)]
+    return [(change, runs.vary(base, sweep.base | change)) for change in sweep.values for base in of]
+
+
+def _seeds(sweep):
+    return sweep.seeds or runs.load().seeds[:1]
 
 
 def in_use(name, change):
@@ -35,9 +38,10 @@ def in_use(name, change):
 def run_all():
     """Train all candidates of all sweeps, equal ones once, and write a result file for each sweep.
 
-    A file holds title, method, task, network, protocol, base and seed, the numbers of validation images, and for each
-    candidate its ``change``, what names its run, `figures` and whether `choose` takes it (``chosen``); in place of
-    its figures ``diverged``, a message, where it did. Files of sweeps that are no longer declared are removed.
+    A file holds title, method, task, network, protocol, base and seeds, the numbers of validation images, whether the
+    choice is `at_end`, and for each candidate its ``change``, the means of `figures` over seeds, those of each run
+    beside what names it (``runs``), and whether `choose` takes it (``chosen``); in place of figures ``diverged``, a
+    message, where one did. Files of sweeps that are no longer declared are removed.
 
     Returned are the files' contents by the sweeps' names; ValueError if all candidates of a sweep diverged, after the
     files were written.
@@ -49,10 +53,11 @@ def run_all():
     histories = iter(train.train_all([run for pairs in found.values() for _, run in pairs]))
     results = {}
     for name, pairs in found.items():
-        rows = [
-            {"change": change, "configuration": run.configuration} | outcome(next(histories)) for change, run in pairs
-        ]
-        results[name] = _result(name, pairs[0][1], rows)
+        sweep, rows = params.sweeps[name], []
+        for _, run in pairs:
+            rows.append({"seed": run.seed, "configuration": run.configuration} | outcome(next(histories)))
+        count = len(_seeds(sweep))
+        results[name] = _result(name, [_candidate(x, rows[i * count :][:count]) for i, x in enumerate(sweep.values)])
         write_json(folder / f"{name}.json", results[name])
     for path in folder.glob("[!.]*.json"):
         if path.stem not in found:
@@ -62,18 +67,39 @@ def run_all():
     return results
 
 
-def _result(name, run, rows):
+def _candidate(change, rows):
+    """Describe a candidate by the means over its runs; it diverged where one of them did."""
+    diverged = [{"diverged": row["diverged"]} for row in rows if "diverged" in row]
+    own = ("seed", "configuration", "digest")
+    means = diverged[0] if diverged else _mean([{k: v for k, v in row.items() if k not in own} for row in rows])
+    return {"change": change, **means, "runs": rows}
+
+
+def _mean(figures):
+    if isinstance(figures[0], dict):
+        return {key: _mean([x[key] for x in figures]) for key in figures[0]}
+    return sum(figures) / len(figures)
+
+
+def _result(name, rows):
     sweep = runs.load().sweeps[name]
     chosen = choose(rows) if any("diverged" not in row for row in rows) else None
     validation, _ = tasks.load(sweep.task, "validation")
     return {
         "sweep": name,
-        "scale": run.scale,
+        "scale": runs.load().scale,
         **{key: getattr(sweep, key) for key in ("title", "method", "task", "network", "protocol", "base")},
-        "seed": run.seed,
+        "seeds": _seeds(sweep),
         "images": {kind: len(x) for kind, x in validation.items() if kind != "labels"},
+        "at_end": chosen is not None and at_end(chosen["change"], sweep.values),
         "candidates": [row | {"chosen": row is chosen} for row in rows],
     }
+
+
+def at_end(change, changes):
+    """Whether one of the varied numbers of a candidate is the smallest or largest of all: the grid is to be widened."""
+    columns = {key: [other[key] for other in changes] for key, value in change.items() if not isinstance(value, str)}
+    return any(min(x) < max(x) and change[key] in (min(x), max(x)) for key, x in columns.items())
 
 
 def outcome(history):

@@ -1,6 +1,6 @@
 """Splits and class names of the data sets that the project can prepare, by name; `icelib.data.datasets` prepares them.
 
-Where no classes stand, images have no labels or the archive names the classes (`tiny_imagenet`, `textures`).
+Where no classes stand, images have no labels or the archive names the classes (`tinyimagenet`, `textures`).
 """
 
 from typing import NamedTuple
@@ -35,7 +35,7 @@ PUBLISHED = {
     "lsun_resize": Published(("test",)),
     "isun": Published(("test",)),
     "random300k": Published(("train",)),
-    "tiny_imagenet": Published(("train",)),
+    "tinyimagenet": Published(("train",)),
     "digits": Published(("test",), _DIGITS),
     "photographs": Published(("test",)),
     "gaussian": Published(("test",)),

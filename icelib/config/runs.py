@@ -143,8 +143,8 @@ def run(task, network, protocol, method, seed):
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
         raise ValueError(f"seed = {seed!r}: expected a whole number from 0 to 2⁶³ − 1")
     pick(METHODS, method, "method")
-    values = pick(params.train, method, "train") | about.train.get(method, {})
-    schedule = pick(params.protocols, protocol, "protocol")
+    chosen = pick(params.protocols, protocol, "protocol")
+    values = pick(params.train, method, "train") | chosen.train.get(method, {}) | about.train.get(method, {})
     return Run(
         scale=params.scale,
         task=task,
@@ -153,24 +153,26 @@ def run(task, network, protocol, method, seed):
         method=method,
         seed=seed,
         shape=pick({name: shape for name, shape in params.networks if shape}, network, "network"),
-        schedule=schedule,
+        schedule=chosen.schedule,
         loss={name: values[name] for name in loss_parameters(method)},
         head={name: values[name] for name in heads.parameters(METHODS[method].head)},
         threads=params.threads,
         compile=params.compile,
-        parent=run(task, network, "scratch", "plain", seed) if schedule.start == "plain" else None,
+        parent=run(task, network, "scratch", "plain", seed) if chosen.start == "plain" else None,
     )
 
 
 def declared():
-    """List the runs (Run) that params.yaml declares, in table order."""
+    """List the runs (Run) that params.yaml declares, in table order; of a recorded scale those that were recorded."""
     params = load()
-    return [
+    every = [
         run(group.task, group.network, group.protocol, method, seed)
         for group in params.runs
         for method in group.methods
         for seed in params.seeds
     ]
+    there = lambda run: not paths.SHOWN or (paths.results(run.scale) / "metrics" / f"{run.name}.json").exists()
+    return [run for run in every if there(run)]
 
 
 def vary(run, changes):

@@ -60,6 +60,15 @@ def _one_of(known):
     return Annotated[str, AfterValidator(check)]
 
 
+def _count_or(word):
+    def check(value):
+        if value != word and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST):
+            raise ValueError(f"expected {word!r} or a whole number from 1 to {LARGEST:,.0f}")
+        return value
+
+    return Annotated[Any, BeforeValidator(check)]
+
+
 def _depth(least, step):
     """The rule of `icelib.models`, which a network would ask for only when it is built."""
 
@@ -83,6 +92,8 @@ Name = Annotated[str, Field(pattern=r"^\w[\w+-]*$", max_length=64)]
 Names = Annotated[list[Name], AfterValidator(_unique)]
 Value = Annotated[Any, BeforeValidator(_number_or_word)]  # of a hyper-parameter
 Values = dict[str, Value]
+Classes = Annotated[list[str | int], Field(min_length=1), AfterValidator(_unique)]  # by name or number
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=SEEDS)]], Field(min_length=1), AfterValidator(_unique)]
 
 
 class Strict(BaseModel):
@@ -92,18 +103,31 @@ class Strict(BaseModel):
 
 
 class Part(Strict):
-    """A part of a data set: one of its splits, some of its classes or all."""
+    """A part of a data set: one of its splits, some of its classes, all but some, or all."""
 
     set: Name
     split: str | None = None  # may be left out where there is only one
-    classes: Annotated[list[str | int], Field(min_length=1), AfterValidator(_unique)] | None = None
+    classes: Classes | None = None
+    exclude: Classes | None = None  # in place of `classes`: all but these
     per_class: Count | None = None  # at most so many images of each class, drawn once
+
+    @model_validator(mode="after")
+    def _classes_are_told_once(self):
+        if self.classes and self.exclude:
+            raise ValueError(f"classes = {self.classes} and exclude = {self.exclude}: expected one of them at most")
+        return self
+
+    def named(self, classes):
+        """Give classes by their names where these are known: a class may be given by its number, too."""
+        names = PUBLISHED[self.set].classes if self.set in PUBLISHED else ()
+        return [names[x] if isinstance(x, int) and 0 <= x < len(names) else x for x in classes or []]
 
     @property
     def labels(self):
-        """The classes, by their names where they are known: a class may be given by its number, too."""
-        names = PUBLISHED[self.set].classes if self.set in PUBLISHED else ()
-        return self.classes and [names[x] if isinstance(x, int) and 0 <= x < len(names) else x for x in self.classes]
+        """The classes, as `named` has them; None if they are all, or all but some of names that are not known here."""
+        if self.exclude and self.set in PUBLISHED and PUBLISHED[self.set].classes:
+            return [name for name in PUBLISHED[self.set].classes if name not in self.named(self.exclude)]
+        return self.named(self.classes) or None
 
     @property
     def source(self):
@@ -116,7 +140,8 @@ class Part(Strict):
         if self.set != other.set:
             return []
         if self.labels is None or other.labels is None:
-            return self.labels or other.labels or ["all"]
+            left_out = [*(self.exclude or []), *(other.exclude or [])]
+            return [name for name in self.labels or other.labels or ["all"] if name not in left_out]
         return [name for name in self.labels if name in other.labels]
 
 
@@ -137,6 +162,8 @@ class Known(Strict):
         trained, tested = self.train.labels, self.test.labels
         same_set = self.train.set == self.test.set  # of two sets one may name its classes and the other number them
         agree = (trained is None) == (tested is None) and len(trained or []) == len(tested or [])
+        if trained is None:  # of names that are not known here
+            agree = agree and self.train.exclude == self.test.exclude
         for a, b in zip(trained or [], tested or []):
             agree = agree and (a == b or (not same_set and type(a) is not type(b)))
         if not agree:
@@ -166,12 +193,13 @@ class Task(Strict):
     plays: Literal["CIFAR10", "CIFAR100"]  # the block of the paper's tables that it fills
     known: Known
     auxiliary: Part
-    validation_share: Annotated[float, Field(gt=0, le=0.5)]  # of the known and auxiliary images
+    auxiliary_validation: Classes | None = None  # of the auxiliary ones: outliers to validate on, never trained on
+    validation_share: Annotated[float, Field(gt=0, le=0.5)]  # of the known images; without such classes of both
     outliers: Annotated[dict[Name, Outliers], Field(min_length=1)]
     near: Names  # outlier sets that resemble known classes
     far: Names  # those that Table 2 averages over; sets in neither list are shown and enter no mean
-    outlier_images: Count  # of each outlier set, drawn once
-    images: dict[Name, Count] = {}  # in place of it, for a set
+    outlier_images: _count_or("all")  # of each outlier set, drawn once
+    images: dict[Name, _count_or("all")] = {}  # in place of it, for a set
     train: dict[str, Values] = {}  # values by method in place of those of `train`
 
     @model_validator(mode="after")
@@ -192,10 +220,24 @@ class Task(Strict):
         for place, part in parts.items():
             for known in (self.known.train, self.known.test):
                 if shared := part.shared(known):
-                    found = "all" if part.classes is None else part.classes
+                    found = part.classes or (f"all but {part.exclude}" if part.exclude else "all")
                     raise ValueError(
                         f"{place}.classes = {found} of {part.set!r}: expected none that is known, such as {shared[0]!r}"
                     )
+        for name in self.near:
+            shared = self.outliers[name].shared(self.auxiliary)
+            if shared and self.outliers[name].source == self.auxiliary.source:
+                raise ValueError(f"outliers.{name}: {shared[0]!r} is of the auxiliary images; expected other near ones")
+        return self
+
+    @model_validator(mode="after")
+    def _some_auxiliary_classes_are_trained_on(self):
+        held, there = self.auxiliary.named(self.auxiliary_validation), self.auxiliary.labels
+        for name in held:
+            if name in self.auxiliary.named(self.auxiliary.exclude) or (there and name not in there):
+                raise ValueError(f"auxiliary_validation names {name!r}, which is not among the auxiliary classes")
+        if there and set(there) == set(held):
+            raise ValueError(f"auxiliary_validation = {held}: expected to leave some auxiliary classes to train on")
         return self
 
     @property
@@ -254,10 +296,29 @@ class Schedule(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _steps_have_milestones(self):
+        if self.shape == "steps" and not self.milestones:
+            raise ValueError(
+                "milestones = []: expected shares of the training, such as [0.5, 0.75], with shape 'steps'"
+            )
+        return self
+
     @property
     def kept_epochs(self):
         """Numbers of finished epochs after which the network is kept, from 0, the start, to the last."""
         return sorted({round(i * self.epochs / self.snapshots) for i in range(self.snapshots + 1)})
+
+
+class Protocol(Schedule):
+    """A schedule, and what methods have with it."""
+
+    train: dict[str, Values] = {}  # values by method in place of those of `train`; a task's take precedence
+
+    @property
+    def schedule(self):
+        """The schedule alone: values of one method are no part of what another follows from."""
+        return Schedule(**self.model_dump(exclude={"train"}))
 
 
 class Group(Strict):
@@ -277,6 +338,7 @@ class Sweep(Strict):
     task: Name
     network: _one_of(Networks.model_fields)
     protocol: Name
+    seeds: Seeds | None = None  # by default the first of `seeds`
     base: Values  # as train.METHOD; a copy of its own, since what is in use there is chosen from the sweep
     values: Annotated[list[Values], Field(min_length=1), AfterValidator(_unique)]  # of the base or of the protocol
 
@@ -301,7 +363,7 @@ class Detectors(Strict):
 class Parallel(Strict):
     """How trainings and evaluations are spread, see `icelib.training.parallel`."""
 
-    jobs: Literal["auto"] | Count = "auto"  # processes at a time; auto: one for each core, or one on a GPU
+    jobs: _count_or("auto") = "auto"  # processes at a time; auto: one for each core, or one on a GPU
     backend: Literal["loky", "dask"] = "loky"
     address: str | None = None  # of a scheduler of Dask; without it a cluster is started on this machine
 
@@ -310,21 +372,23 @@ class OwnDataSet(Strict):
     """A data set of the user's: an ``.npz`` or a folder of images."""
 
     path: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None  # of the file
 
 
 class Params(Strict):
     """The whole of params.yaml: one scale."""
 
     scale: Name  # parts results/, figures/ and reports/
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=SEEDS)]], Field(min_length=1), AfterValidator(_unique)]
+    seeds: Seeds
     threads: Annotated[int, Field(ge=1, le=1024)]  # of one training: it changes digits
     compile: bool  # networks by torch.compile: it changes digits
     parallel: Parallel = Parallel()
     datasets: Annotated[list[_one_of(PUBLISHED)], AfterValidator(_unique)]
     own_datasets: dict[Name, OwnDataSet]
+    recorded: Names = []  # scales of recorded/ whose reports are made beside this one's
     tasks: dict[Name, Task]
     networks: Networks
-    protocols: dict[Name, Schedule]
+    protocols: dict[Name, Protocol]
     train: dict[_one_of(METHODS), Values]
     runs: Annotated[list[Group], Field(min_length=1)]
     sweeps: dict[Name, Sweep]
@@ -363,11 +427,13 @@ class Params(Strict):
     def _methods_have_their_parameters(self):
         for method, values in self.train.items():
             check_parameters(method, values, f"train.{method}")
-        for name, task in self.tasks.items():
-            for method, values in task.train.items():
+        own = {f"protocols.{name}.train": part.train for name, part in self.protocols.items()}
+        own |= {f"tasks.{name}.train": part.train for name, part in self.tasks.items()}
+        for place, methods in own.items():
+            for method, values in methods.items():
                 if method not in self.train:
-                    raise ValueError(f"tasks.{name}.train.{method}: no such method{hint(method, self.train)}")
-                check_parameters(method, self.train[method] | values, f"tasks.{name}.train.{method}")
+                    raise ValueError(f"{place}.{method}: no such method{hint(method, self.train)}")
+                check_parameters(method, self.train[method] | values, f"{place}.{method}")
         return self
 
     @model_validator(mode="after")
@@ -396,7 +462,7 @@ class Params(Strict):
                 raise ValueError(
                     f"{place}.method = {sweep.method!r}: train.{sweep.method} is missing; add its values there"
                 )
-            schedule = self.protocols[sweep.protocol].model_dump()
+            schedule = self.protocols[sweep.protocol].schedule.model_dump()
             for change in sweep.values:
                 own = {key: value for key, value in change.items() if key not in schedule}
                 check_parameters(sweep.method, sweep.base | own, place)
@@ -450,6 +516,6 @@ def _wanted(key, factors):
         return f"one of {list(factors)}", lambda value: value in factors
     if key.split("_")[0] == "weight":
         return "a number ≥ 0", lambda value: not isinstance(value, str) and value >= 0
-    if key in ("mean_scale", "covariance_scale", "separation"):
+    if key in ("mean_scale", "distance", "separation"):
         return "a number > 0", lambda value: not isinstance(value, str) and value > 0
     return "a number", lambda value: not isinstance(value, str)

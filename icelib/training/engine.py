@@ -1,5 +1,6 @@
 """One network, its optimiser and its data, advanced epoch by epoch."""
 
+import copy
 import inspect
 import math
 
@@ -15,6 +16,7 @@ from icelib.util.errors import DivergedError
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)  # of the score, for each epoch
 CHECK_EVERY = 25  # steps between looks at the losses on a CPU; a GPU would have to wait for each
+START = 1000  # known images by which the head of a network from scratch starts
 
 
 class Engine:
@@ -55,21 +57,33 @@ class Engine:
         torch.manual_seed(run.seed)
         model = models.build(run.network, run.shape.model_dump(), self.method.head, classes, run.head)
         self.model = model.to(device, memory_format=torch.channels_last)
-        if parent is not None:
-            self._start_from(parent, data)
-        self.optimizer = self._optimizer()
+        self._start(parent, data)
+        self.optimizer, self.last_loss = self._optimizer(), None
         self.backbone = self.model.backbone
         if run.compile:  # no mode that tunes kernels by timing them: the same run would differ from machine to machine
             self.backbone = torch.compile(self.model.backbone, dynamic=False)
 
-    def _start_from(self, parent, data):
-        """Take over the plain network's backbone, and its head or an estimate from its features."""
-        self.model.backbone.load_state_dict(parent.backbone.state_dict())
-        if isinstance(self.model.head, heads.LinearHead):
-            self.model.head.load_state_dict(parent.head.state_dict())
-        elif self.run.schedule.gaussian_head == "estimate":
-            z = models.predict(parent, data["known"], torch.float32, features=True)  # (N, d)
-            self.model.head.estimate(z, self.labels)
+    def _start(self, parent, data):
+        """Take over the plain network's backbone and linear head; start a Gaussian one from features."""
+        head = self.model.head
+        if parent is not None:
+            self.model.backbone.load_state_dict(parent.backbone.state_dict())
+            if hasattr(head, "start_from"):
+                head.start_from(parent.head)
+            elif isinstance(head, heads.LinearHead):
+                head.load_state_dict(parent.head.state_dict())
+        if hasattr(head, "start"):
+            known = data["known"]
+            z = models.predict(parent, known, torch.float32, features=True) if parent else self._untrained(known)
+            start = head.estimate if self.run.schedule.gaussian_head == "estimate" else head.start
+            start(z, self.labels[: len(z)])
+
+    @torch.no_grad()
+    def _untrained(self, images):
+        """Features (N, d) of the first `START` images with the statistics of their batch, as training will have them."""
+        x = models.normalize(images[:START].to(self.device)).to(memory_format=torch.channels_last)
+        with torch.random.fork_rng():  # dropout draws; on a copy, since running statistics change
+            return copy.deepcopy(self.model.backbone).train()(x).float()
 
     def _optimizer(self):
         schedule, head = self.run.schedule, self.model.head
@@ -89,7 +103,7 @@ class Engine:
     def epoch(self, number, watch=lambda step, loss: None):
         """Train for one epoch (numbered from 0); return the mean of each loss term, by name, over steps.
 
-        `watch` is called after each step with the number of steps done and, where it was looked for, the last loss.
+        `watch` is called after each step with the number of steps done and the last loss that was looked at.
 
         Raises
         ------
@@ -98,7 +112,7 @@ class Engine:
         """
         generator = torch.Generator(self.device).manual_seed(_mix(self.run.seed, number))
         torch.manual_seed(_mix(self.run.seed, number) + 1)  # of dropout
-        schedule, loss = self.run.schedule, None
+        schedule = self.run.schedule
         known = self.known.order(self.steps, self.known_batch, generator)
         outliers = [None] * self.steps
         if self.outliers:
@@ -110,8 +124,8 @@ class Engine:
             seen.append(torch.stack(list(terms.values())))
             if (self.device.type == "cpu" and (step + 1) % CHECK_EVERY == 0) or step + 1 == self.steps:
                 means = self._checked(number, list(terms), seen)
-                loss = float(means[-1].sum())
-            watch(step + 1, loss)
+                self.last_loss = float(means[-1].sum())
+            watch(step + 1, self.last_loss)
         return dict(zip(terms, means.mean(0).tolist(), strict=True))
 
     def step(self, index, outlier_index, learning_rate, generator):

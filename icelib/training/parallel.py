@@ -15,10 +15,12 @@ from pathlib import Path
 
 import joblib
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm.auto import tqdm
 
 from icelib.config import runs
 from icelib.util import machine, paths, processes
+from icelib.util.errors import StoppedError
 
 EVERY = 20  # seconds between lines where progress goes to a file
 _CURRENT = []  # what the work of this process tells its progress to
@@ -80,7 +82,7 @@ def parallel(function, items, *, jobs=None, label=str, what="runs"):
     Returns
     -------
     list
-        What the function returned, in the order of the items.
+        What the function returned, in the order of the items. StoppedError if a worker was killed.
     """
     if not items:
         return []
@@ -93,7 +95,13 @@ def parallel(function, items, *, jobs=None, label=str, what="runs"):
                 os.getpid() if params.parallel.backend == "loky" else None
             )  # with Dask it may be on another machine
             tasks = (work(function, item, label(item), folder, params.threads, starter) for item in items)
-            return joblib.Parallel(jobs, max_nbytes=None, pre_dispatch="all", batch_size=1)(tasks)
+            try:
+                return joblib.Parallel(jobs, max_nbytes=None, pre_dispatch="all", batch_size=1)(tasks)
+            except TerminatedWorkerError:
+                raise StoppedError(
+                    f"a process that worked on {what} was killed, likely because memory was full: try fewer at a time "
+                    "(parallel.jobs); what was finished is kept, and the same command goes on"
+                ) from None
 
 
 def _jobs(params):
@@ -101,9 +109,7 @@ def _jobs(params):
         return params.parallel.jobs
     if machine.device().type == "cuda":
         return 1
-    return (
-        max(1, len(os.sched_getaffinity(0)) // params.threads) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
+    return max(1, joblib.cpu_count() // params.threads)  # a container's limit and this process's cores count
 
 
 def _shared(settings):

@@ -9,9 +9,10 @@ An entry is the folder ``runs/DIGEST`` of `paths.STORE`:
 ``epochs/0000.safetensors`` its state at the start and after ``run.schedule.kept_epochs``
 ==========================  =================================================================
 
-A digest has nothing of the hardware or of a folder, so entries can be copied from one machine's store into
-another's. An entry is moved to its place whole, and verified whenever it is taken. ``checkpoints/SCALE/RUN`` of the
-pipeline are copies of entries, from which a store that was lost is filled again.
+A digest has nothing of the hardware, of a folder or of the versions of libraries, which ``run.json`` records, so
+entries can be copied from one machine's store into another's. An entry is moved to its place whole, and verified
+whenever it is taken. ``checkpoints/SCALE/RUN`` of the pipeline are copies of entries, from which a store that was
+lost is filled again.
 """
 
 import hashlib

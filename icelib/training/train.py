@@ -10,8 +10,9 @@ import shutil
 import sys
 import time
 
+import threadpoolctl
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from icelib.config import runs
 from icelib.data import tasks
@@ -61,8 +62,12 @@ def train(run, watch=lambda epochs: None, deadline=None):
     if entry is None:
         folder = store.unfinished(found)
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            entry = store.take(run) or _train(run, found, watch, deadline)  # another process may have put it there
+        wait = -1 if deadline is None else max(0, deadline - time.time())
+        try:
+            with FileLock(folder.with_suffix(".lock"), wait), threadpoolctl.threadpool_limits(run.threads):
+                entry = store.take(run) or _train(run, found, watch, deadline)  # another process may have put it there
+        except Timeout:
+            raise StoppedError(f"run {run.name}: time was over while another process trains it") from None
     history = read_json(entry / "history.json")
     if "diverged" in history:
         raise DivergedError(history["diverged"])
@@ -165,7 +170,8 @@ def train_all(wanted, jobs=None, minutes=None):
     every = {store.digest(run): run for run in [*(run.parent for run in wanted if run.parent), *wanted]}
     missing = [run for run in every.values() if store.take(run) is None]
     missing.sort(key=lambda run: run.parent is not None)  # those that wait for a parent come last
-    errors = parallel(_attempt, [(run, deadline) for run in missing], jobs=jobs, label=lambda item: item[0].name)
+    items = [(run, deadline, label) for run, label in zip(missing, _labels(missing))]
+    errors = parallel(_attempt, items, jobs=jobs, label=lambda item: item[2])
     failed = [error for error in errors if error is not None]
     if failed:
         lines = "\n".join(f"- {message}" for _, message in failed)
@@ -174,9 +180,20 @@ def train_all(wanted, jobs=None, minutes=None):
     return [store.history(run) for run in wanted]
 
 
+def _labels(wanted):
+    """Name runs in lines of progress: those of equal names by what they differ in, too."""
+    values = [run.loss | run.head | run.schedule.model_dump() for run in wanted]
+    labels = []
+    for run, own in zip(wanted, values):
+        alike = [other for one, other in zip(wanted, values) if one.name == run.name]
+        varied = [f"{key}={value}" for key, value in own.items() if any(other.get(key) != value for other in alike)]
+        labels.append(" ".join([run.name, *varied]))
+    return labels
+
+
 def _attempt(item):
     """Train a run in a worker; return None, or kind and message of what went wrong."""
-    run, deadline = item
+    run, deadline, _ = item
     try:
         train(run, deadline=deadline)
     except DivergedError:

@@ -39,8 +39,10 @@ NOT_NEGATIVE = lambda x: number(x) and 0 <= x <= 1e9
 SHARE = lambda x: number(x) and 0 <= x < 1
 ALLOWED = {
     **dict.fromkeys(("known_batch", "outlier_batch", "bootstrap"), COUNT(10**6)),
-    **{"epochs": COUNT(10**5), "outlier_images": COUNT(10**9), "widen": COUNT(100), "growth": COUNT(1000)},
-    **dict.fromkeys(("learning_rate", "clip", "odin_temperature", "mean_scale", "covariance_scale"), POSITIVE),
+    **{"epochs": COUNT(10**5), "widen": COUNT(100), "growth": COUNT(1000)},
+    "outlier_images": lambda x: x == "all" or COUNT(10**9)(x),
+    "jobs": lambda x: x == "auto" or COUNT(10**9)(x),
+    **dict.fromkeys(("learning_rate", "clip", "odin_temperature", "mean_scale", "distance"), POSITIVE),
     **dict.fromkeys(("weight_decay", "odin_noise", "weight"), NOT_NEGATIVE),
     **dict.fromkeys(("momentum", "dropout"), SHARE),
     "validation_share": lambda x: number(x) and 0 < x <= 0.5,

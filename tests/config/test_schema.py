@@ -59,6 +59,19 @@ def test_a_task_may_have_values_of_its_own(write):
     assert run.loss == {"weight": 0.7} and run.head["mean_scale"] == 0.5
 
 
+def test_a_protocol_may_have_values_of_its_own_before_which_a_tasks_go(write):
+    write("protocols", "finetune", "train", to={"ice": {"weight": 0.7, "distance": 3.0}})
+    run = runs.run("digits", "wideresnet", "finetune", "ice", 3)
+    assert (run.loss["weight"], run.head["distance"], run.head["mean_scale"]) == (0.7, 3.0, 0.5)
+    assert runs.run("digits", "wideresnet", "scratch", "ice", 3).loss == {"weight": 0.1}
+    assert "train" not in run.model_dump()["schedule"] and type(run.schedule) is schema.Schedule
+    values = yaml.safe_load(paths.PARAMS.read_text())
+    values["tasks"]["digits"]["train"] = {"ice": {"weight": 0.9}}
+    paths.PARAMS.write_text(yaml.safe_dump(values))
+    run = runs.run("digits", "wideresnet", "finetune", "ice", 3)
+    assert (run.loss["weight"], run.head["distance"]) == (0.9, 3.0)
+
+
 def test_a_varied_run_has_the_same_name(write):
     write()
     run = runs.run("digits", "wideresnet", "scratch", "ice", 0)
@@ -104,6 +117,13 @@ SPARE = {"weight": 0.1, "margin_known": -1.0, "margin_outlier": -5.0}
         (("train", "energy"), SPARE, r"margin_known = -1.0 with margin_outlier = -5.0: expected margin_known ≤"),
         (("tasks", "digits", "train"), {"ice": {"weight": -1.0}}, r"digits.train.ice.weight = -1.0: expected a num"),
         (("tasks", "digits", "train"), {"ic": {}}, r"tasks.digits.train.ic: no such method \(did you mean 'ice'"),
+        ((*SCHEDULE, "train"), {"ice": {"weight": -1.0}}, r"scratch.train.ice.weight = -1.0: expected a number ≥ 0"),
+        ((*SCHEDULE, "train"), {"ice": {"wieght": 1.0}}, r"scratch.train.ice.wieght: no such parameter"),
+        ((*SCHEDULE, "train"), {"ic": {}}, r"protocols.scratch.train.ic: no such method \(did you mean 'ice'"),
+        ((*SCHEDULE, "shape"), "steps", r"protocols.scratch: milestones = \[\]: expected shares .* \[0.5, 0.75\]"),
+        (("tasks", "digits", "outlier_images"), "al", r"digits.outlier_images = 'al': expected 'all' or a whole number"),
+        (("tasks", "digits", "outlier_images"), True, r"digits.outlier_images = True: expected 'all' or a whole number"),
+        (("tasks", "digits", "images"), {"gaussian": 0}, r"images.gaussian = 0: expected 'all' or a whole number from 1"),
         (("tasks", "digits", "outliers", "gaussian", "plays"), "svhn", r"plays = 'svhn': .*'SVHN'"),
         (("tasks", "digits", "far"), ["gaussian", "gaussian"], r"far = .*'gaussian' is listed twice"),
         (("tasks", "digits", "far"), ["nothing"], r"tasks.digits: far names 'nothing', which is not in outliers"),
@@ -132,6 +152,9 @@ SPARE = {"weight": 0.1, "margin_known": -1.0, "margin_outlier": -5.0}
         ((*SWEEP, "values"), [{"weight": 0.1}, {"weight": 0.1}], r"\{'weight': 0.1\} is listed twice"),
         ((*SWEEP, "values"), [{"start": "random"}], r"sweeps.ice-weight: values: start is the protocol's"),
         ((*SWEEP, "values"), [{"epochs": 1}, {"epochs": 0}], r"epochs.*greater than 0"),
+        ((*SWEEP, "seeds"), [], r"sweeps.ice-weight.seeds = \[\]: .*at least 1"),
+        ((*SWEEP, "seeds"), [1, 1], r"sweeps.ice-weight.seeds = \[1, 1\]: 1 is listed twice"),
+        ((*SWEEP, "values"), [{"train": {}}], r"values.0.train: expected a finite number or a word"),
         ((*SWEEP, "task"), "digts", r"sweeps.ice-weight.task = 'digts': no such task \(did you mean 'digits'\?\)"),
         (("runs", 0, "task"), "digts", r"runs\[0\].task = 'digts': no such task \(did you mean 'digits'\?\)"),
         (("runs", 0, "protocol"), "sctch", r"runs\[0\].protocol = 'sctch': no such protocol"),
@@ -145,12 +168,15 @@ SPARE = {"weight": 0.1, "margin_known": -1.0, "margin_outlier": -5.0}
         (("seeds",), ["0"], r"seeds.0 = '0': .*integer"),
         (("seeds",), [], r"seeds = \[\]: .*at least 1"),
         (("threads",), 0, r"threads = 0: .*greater than or equal to 1"),
-        (("parallel",), {"jobs": 0}, r"parallel.jobs.* = 0: "),
+        (("parallel",), {"jobs": 0}, r"params.yaml: parallel.jobs = 0: expected 'auto' or a whole number from 1 to 1,0+"),
+        (("parallel",), {"jobs": "many"}, r"params.yaml: parallel.jobs = 'many': expected 'auto' or a whole number"),
+        (("parallel",), {"jobs": 1.5}, r"params.yaml: parallel.jobs = 1.5: expected 'auto' or a whole number"),
         (("parallel",), {"backend": "threads"}, r"parallel.backend = 'threads': .*'loky' or 'dask'"),
         (("datasets",), [], r"params.yaml: tasks.digits uses 'gaussian', which is in neither datasets nor own_datasets"),
         (("datasets",), ["gausian"], r"datasets.0 = 'gausian': no such name \(did you mean 'gaussian'\?\)"),
         (("own_datasets", "mnist"), {"path": "x.npz"}, r"own_datasets.mnist: this is the name of a published set"),
         (("own_datasets", "mine"), {}, r"own_datasets.mine.path is missing"),
+        (("own_datasets", "mine"), {"path": "x", "sha256": "AB12"}, r"own_datasets.mine.sha256 = 'AB12': .*pattern"),
         (("own_datasets", "mine"), {"path": "x", "clases": "2"}, r"own_datasets.mine.clases: no such key"),
         (("scale",), "v1.0", r"scale = 'v1.0': .*pattern"),
     ],
@@ -185,6 +211,11 @@ DIGITS = {"set": "digits-train", "classes": [0, 1, 2]}
         ({"auxiliary.classes": [6, 6]}, r"auxiliary.classes = \[6, 6\]: 6 is listed twice"),
         ({"auxiliary.classes": [5, 6]}, r"auxiliary.classes = \[5, 6\] of 'digits-train': expected none .* known.* 5"),
         ({"auxiliary": {"set": "digits-train"}}, r"auxiliary.classes = all of 'digits-train': expected none that is"),
+        ({"auxiliary": {"set": "digits-train", "exclude": [0, 1, 2, 3, 4]}}, r"all but \[0, .*\] of 'digits-train': .* 5"),
+        ({"auxiliary.exclude": [6]}, r"classes = \[6, 7\] and exclude = \[6\]: expected one of them at most"),
+        ({"auxiliary_validation": [8]}, r"auxiliary_validation names 8, which is not among the auxiliary classes"),
+        ({"auxiliary_validation": [6, 7]}, r"auxiliary_validation = \[6, 7\]: expected to leave some auxiliary classes"),
+        ({"outliers.digits-89": {"set": "digits-train", "classes": [7]}}, r"digits-89: 7 is of the auxiliary images"),
         ({"outliers.digits-89.classes": [0, 8]}, r"outliers.digits-89.classes = \[0, 8\] of 'digits-test': expected"),
         ({"known.test": DIGITS, "known.train": DIGITS}, r"test.set = 'digits-train', .*: expected another set or split"),
         ({"known.test": DIGITS | {"split": "all"}, "known.train": DIGITS}, r"test.split = 'all': expected another set"),
@@ -198,6 +229,37 @@ def test_tasks_that_would_measure_something_else_are_refused(write, changes, mes
     write("tasks", "digits", to=task)
     with pytest.raises(ValueError, match=message):
         runs.load()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"auxiliary": {"set": "digits-train", "exclude": [0, 1, 2, 3, 4, 5]}, "auxiliary_validation": [6, 8]},
+        {"auxiliary_validation": [7], "outlier_images": "all", "images": {"gaussian": 50}},
+        {"outliers.digits-89": {"set": "digits-test", "classes": [7]}},  # of other images
+    ],
+)
+def test_tasks_that_are_accepted(write, changes):
+    task = tiny_params(paths.ROOT)["tasks"]["digits"]
+    for keys, value in changes.items():
+        *folders, last = keys.split(".")
+        functools.reduce(dict.__getitem__, folders, task)[last] = value
+    write("tasks", "digits", to=task)
+    assert runs.load().tasks["digits"].near == ["digits-89"]
+
+
+def test_all_classes_but_some():
+    most = schema.Part(set="cifar10", split="train", exclude=["ship", 9])
+    assert most.labels == "airplane automobile bird cat deer dog frog horse".split()
+    assert most.shared(schema.Part(set="cifar10", split="test", classes=["bird", "truck"])) == ["bird"]
+    own = schema.Part(set="own", exclude=["a", 3])  # whose names are known when the set is there
+    assert own.labels is None and own.shared(schema.Part(set="own", classes=["a", "b", 3])) == ["b"]
+    assert own.shared(schema.Part(set="own")) == ["all"]
+    rest = [0, 1, 2, 3, 4, 5, 6, 7]
+    schema.Known(train=most, test=schema.Part(set="cifar10", split="test", classes=rest))
+    for different in (["a"], None):
+        with pytest.raises(ValueError, match="expected those of train.classes"):
+            schema.Known(train=own, test=schema.Part(set="own", split="test", exclude=different))
 
 
 def test_a_class_is_the_same_by_name_and_by_number():

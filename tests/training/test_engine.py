@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from icelib import models
+from icelib import heads, models
 from icelib.config import runs, schema
 from icelib.data import tasks
 from icelib.methods import METHODS, PAPER
@@ -68,6 +68,17 @@ def test_a_network_is_compiled_where_params_say_so(inside, monkeypatch):
     assert seen == [(trained.model.backbone, {"dynamic": False})]
 
 
+def test_a_compiled_network_is_validated_kept_and_loaded_as_any_other(inside, monkeypatch):
+    real = torch.compile  # without the compiler of machine code, which takes half a minute and rounds otherwise
+    monkeypatch.setattr(torch, "compile", lambda module, **options: real(module, backend="eager", **options))
+    run = runs.vary(runs.run(*RUN, "ice", 0), {"epochs": 1})
+    compiled = run.model_copy(update={"compile": True})
+    drop = lambda epoch: {k: v for k, v in epoch.items() if k not in ("seconds", "images_per_second")}
+    assert list(map(drop, train.train(compiled))) == list(map(drop, train.train(run)))
+    found, expected = (store.load(x)[0].state_dict() for x in (compiled, run))
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+
+
 def finetuned(method):
     return runs.run("digits", "wideresnet", "finetune", method, 0)
 
@@ -93,17 +104,70 @@ def test_fine_tuning_of_ice_starts_from_means_and_covariance_of_the_plain_featur
     means = torch.stack([z[data["labels"] == i].mean(0) for i in range(6)])
     torch.testing.assert_close(started.head.means.detach(), means)
     centred = z - means[data["labels"]]
-    found, expected = started.head.L @ started.head.L.T / 2, centred.T @ centred / len(z)
-    assert torch.linalg.norm(found - expected) < 0.2 * torch.linalg.norm(expected), "but for the shrinkage"
-    # the squared distance of d standard normal coordinates has mean d, and eq. 0.9 halves it
-    distance = -started.head(z).detach().gather(1, data["labels"][:, None]).mean().item()
-    assert distance == pytest.approx(64 / 2, rel=0.2)
+    found, expected = (x / x.trace() for x in (started.head.L @ started.head.L.T, centred.T @ centred))
+    assert torch.linalg.norm(found - expected) < 0.2 * torch.linalg.norm(expected), "but for shrinkage and scale"
+    assert distance(started.head, z, data["labels"]) == pytest.approx(2.0, rel=1e-4)
+
+
+def distance(head, z, labels):
+    """Mean squared distance, in the metric of a head, of samples to the mean of their class."""
+    return -head(z).detach().gather(1, labels[:, None]).mean().item()
 
 
 def test_fine_tuning_can_start_from_a_random_head(plain):
-    run = runs.vary(finetuned("ice"), {"gaussian_head": "random"})
-    started = engine.Engine(run, small_data(), 6, CPU, plain).model
-    torch.testing.assert_close(started.head.L, 0.1 * 8 * torch.eye(64))
+    run, data = runs.vary(finetuned("ice"), {"gaussian_head": "random"}), small_data()
+    head = engine.Engine(run, data, 6, CPU, plain).model.head
+    torch.testing.assert_close(head.L, head.L[0, 0] * torch.eye(64))
+    z = models.predict(plain, data["known"], torch.float32, features=True)
+    assert distance(head, z, data["labels"]) == pytest.approx(2.0, rel=1e-4)
+
+
+def test_a_network_from_scratch_starts_at_the_distance_of_its_first_images_and_is_else_as_it_was_built(
+    inside, monkeypatch
+):
+    monkeypatch.setattr(engine, "START", 150)
+    run, data = a_run("ice"), small_data()
+    run = run.model_copy(update={"shape": run.shape.model_copy(update={"dropout": 0.0})})
+    started = engine.Engine(run, data, 6, CPU).model
+    after = torch.get_rng_state()
+    torch.manual_seed(run.seed)
+    built = models.build(run.network, run.shape.model_dump(), "gaussian", 6, run.head)
+    assert torch.equal(torch.get_rng_state(), after)
+    for name, value in built.backbone.state_dict().items():
+        assert torch.equal(started.backbone.state_dict()[name], value), name
+    assert torch.equal(started.head.means, built.head.means)
+    z = started.backbone.train()(models.normalize(data["known"][:150])).detach()  # statistics of the batch
+    assert distance(started.head, z, data["labels"][:150]) == pytest.approx(2.0, rel=1e-4)
+    assert distance(built.head, z, data["labels"][:150]) != pytest.approx(2.0, rel=0.01)
+
+
+def test_dropout_at_the_start_takes_no_random_numbers_from_what_follows(inside):
+    run = a_run("ice")
+    run = run.model_copy(update={"shape": run.shape.model_copy(update={"dropout": 0.5})})
+    engine.Engine(run, small_data(), 6, CPU)
+    after = torch.get_rng_state()
+    torch.manual_seed(run.seed)
+    models.build(run.network, run.shape.model_dump(), "gaussian", 6, run.head)
+    assert torch.equal(torch.get_rng_state(), after)
+
+
+def test_a_head_may_say_what_it_takes_over_from_the_plain_one(plain, monkeypatch):
+    class Own(heads.LinearHead):
+        def start_from(self, plain):
+            self.extra = plain.weight.detach() + 1
+
+    monkeypatch.setitem(METHODS, "oe", METHODS["oe"]._replace(head=Own))
+    started = engine.Engine(finetuned("oe"), small_data(), 6, CPU, plain).model
+    assert torch.equal(started.head.extra, plain.head.weight + 1)
+    assert not torch.equal(started.head.weight, plain.head.weight)
+
+
+def test_the_last_loss_is_known_at_every_step_after_the_first_look(inside, monkeypatch):
+    monkeypatch.setattr(engine, "CHECK_EVERY", 4)
+    trained, seen = engine.Engine(a_run("oe"), small_data(), 6, CPU), []
+    for epoch in range(2):
+        trained.epoch(epoch, lambda step, loss: seen.append(loss))
+    assert [loss is None for loss in seen] == [True] * 3 + [False] * 9 and len(set(seen)) == 1 + 4
 
 
 def test_augmented_images_are_crops_and_mirrors():

@@ -37,6 +37,9 @@ def changed(inside, *keys, to):
         (("train", "oe", "weight"), 0.3, set()),
         (("protocols", "scratch", "weight_decay"), 0.1, {"plain", "ice", "finetune"}),
         (("protocols", "finetune", "epochs"), 3, {"finetune"}),
+        (("protocols", "scratch", "train"), {"ice": {"weight": 0.3}}, {"ice"}),
+        (("protocols", "finetune", "train"), {"ice": {"weight": 0.3}}, {"finetune"}),
+        (("protocols", "scratch", "train"), {"oe": {"weight": 0.3}}, set()),
         (("threads",), 2, {"plain", "ice", "finetune"}),
         (("compile",), True, {"plain", "ice", "finetune"}),
         (("parallel",), {"jobs": 1}, set()),
@@ -121,6 +124,14 @@ def test_a_half_copied_entry_in_checkpoints_does_not_fill_the_store(run, capsys)
     shutil.rmtree(paths.STORE)
     store.refill()
     assert store.take(run) is None and "weights.safetensors is damaged: SHA-256 missing" in capsys.readouterr().err
+
+
+def test_a_store_that_was_lost_is_filled_with_copies_of_undeclared_runs_too(run):
+    assert run not in runs.declared()
+    store.copy(run)
+    shutil.rmtree(paths.STORE)
+    store.refill()
+    assert store.take(run)
 
 
 def test_networks_come_from_the_copy_and_else_from_the_store(run):

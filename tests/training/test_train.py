@@ -1,6 +1,7 @@
 """Training of runs into the store: resuming, reproducing, side by side, and what it writes."""
 
 import json
+import os
 import re
 import resource
 import shutil
@@ -10,7 +11,9 @@ import time
 
 import numpy as np
 import pytest
+import threadpoolctl
 import torch
+from filelock import FileLock
 
 from icelib.config import runs
 from icelib.data import tasks
@@ -171,6 +174,38 @@ def test_no_epoch_is_begun_after_the_deadline(inside):
         train.train_all([a_run()], jobs=1, minutes=-1)
 
 
+def test_the_time_bounds_the_wait_for_another_process_too(inside):
+    run = a_run()
+    path = store.unfinished(store.digest(run)).with_suffix(".lock")
+    path.parent.mkdir(parents=True)
+    with FileLock(path), pytest.raises(StoppedError, match=r"ice-0: time was over while another process trains it"):
+        train.train(run, deadline=time.time() + 0.1)
+
+
+def test_no_library_computes_with_more_threads_than_the_run_has(inside, monkeypatch):
+    seen = []
+    note = lambda *_: seen.extend(threadpoolctl.threadpool_info()) or {"accuracy": 0.0}
+    monkeypatch.setattr(train, "validate", note)
+    with threadpoolctl.threadpool_limits(2):
+        train.train(a_run(epochs=1))
+        assert {x["num_threads"] for x in threadpoolctl.threadpool_info()} == {2}
+    assert {x["user_api"] for x in seen} >= {"blas", "openmp"} and {x["num_threads"] for x in seen} == {1}
+
+
+def test_a_worker_that_is_killed_is_told_in_one_line(inside):
+    kill = lambda number: os.kill(os.getpid(), signal.SIGKILL) if number else None
+    with pytest.raises(StoppedError, match=r"a process that worked on runs was killed, .* memory .*parallel.jobs"):
+        parallel.parallel(kill, [0, 1], jobs=2)
+
+
+def test_candidates_have_names_of_their_own_in_lines_of_progress(inside):
+    first, second = (runs.vary(a_run(), {"weight": weight}) for weight in (0.1, 0.2))
+    name = "digits-wideresnet-scratch-ice-0"
+    assert train._labels([first, second, a_run("plain")]) == [
+        f"{name} weight=0.1", f"{name} weight=0.2", "digits-wideresnet-scratch-plain-0",
+    ]  # fmt: skip
+
+
 def test_side_by_side_or_one_after_another_with_equal_bits(ready):
     """By the command, in processes of their own; the store of one project is copied into another."""
     ready.python("training.train", "--jobs", 2)
@@ -200,7 +235,7 @@ def test_a_line_of_progress_for_each_training_and_for_all(ready):
         path.write_text(path.read_text().replace("EVERY = 20", "EVERY = 0.5"))
     _, output = ready.python("training.train", "--jobs", 2)
     assert re.search(r"^  \d of 2 runs(, \d+:\d\d left)?: \d+ % \d+:\d\d so far", output, re.M)
-    assert re.search(r"^  digits-wideresnet-scratch-ice-0: \d+ % epoch \d+/24", output, re.M)
+    assert re.search(r"^  digits-wideresnet-scratch-ice-0: \d+ % epoch \d+/24 loss \d", output, re.M)
     assert "2 of 2 runs, 0:00 left: 100 %" in output
 
 
@@ -260,7 +295,7 @@ def test_jobs_go_by_cores_and_threads(inside, monkeypatch, jobs):
     values = inside.params
     values["threads"], values["parallel"] = 2, {"jobs": jobs}
     inside.params = values
-    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(parallel.joblib, "cpu_count", lambda: 8)
     assert parallel._jobs(runs.load()) == {"auto": 4, 3: 3}[jobs]
 
 
