@@ -6,6 +6,7 @@
 """
 
 import argparse
+import hashlib
 import json
 from functools import partial
 from pathlib import Path
@@ -79,13 +80,6 @@ def _unlabelled(split, where, fit, folder):
     return {split: (parts[split][0], None)}
 
 
-def _tiny_imagenet(folder):
-    parts, numbers = _files("train", "tiny-imagenet-200/train", image_files.shrink, folder)
-    words = dict(line.split("\t") for line in (folder / "tiny-imagenet-200/words.txt").read_text().splitlines())
-    names = [words.get(number, number).split(",")[0].strip() for number in numbers]
-    return parts, [name if names.count(name) == 1 else number for name, number in zip(names, numbers, strict=True)]
-
-
 READERS = {
     "cifar10": partial(_cifar, "CIFAR10"),
     "cifar100": partial(_cifar, "CIFAR100"),
@@ -97,7 +91,7 @@ READERS = {
     "lsun_resize": partial(_unlabelled, "test", "LSUN_resize", image_files.centre),
     "isun": partial(_unlabelled, "test", "iSUN", image_files.centre),
     "random300k": lambda folder: {"train": (np.load(folder / "300K_random_images.npy", mmap_mode="r"), None)},
-    "tiny_imagenet": _tiny_imagenet,
+    "tinyimagenet": partial(_files, "train", "tiny-imagenet-200/train", image_files.halve),
     "digits": synthetic.digits,
     "photographs": synthetic.photographs,
     "gaussian": synthetic.gaussian,
@@ -142,8 +136,10 @@ def prepare(name):
         splits, classes, source = _read(name, record)
         about = {"title": record.title, "source": source, "terms": record.terms, "preparation": record.preparation}
     else:
-        own = runs.load().own_datasets
-        path = paths.ROOT / runs.pick(own, name, f"data set, neither published ({', '.join(DATASETS)}) nor own").path
+        own = runs.pick(runs.load().own_datasets, name, f"data set, neither published ({', '.join(DATASETS)}) nor own")
+        path = paths.ROOT / own.path
+        if own.sha256:
+            _check_digest(name, path, own.sha256)
         images, labels, classes = image_files.read_own(path)
         splits = {"all": (images, labels)}
         about = {"title": name, "source": path.name, "terms": "user's own"}
@@ -163,6 +159,17 @@ def prepare(name):
         about["splits"][split] = found
         print(f"{name}: {len(images)} {split} images")
     write_json(paths.DATASETS / name / "about.json", about)
+
+
+def _check_digest(name, path, expected):
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "missing"
+        raise ValueError(f"own_datasets.{name}: {paths.relative(path)} is {found}, expected a file: sha256 is of one")
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        where = paths.relative(path)
+        raise ValueError(f"own_datasets.{name}: {where} has SHA-256 {found}, expected {expected}: it is another file")
 
 
 def _read(name, record):
@@ -191,7 +198,7 @@ def load(name, split=None):
     if split not in splits:
         raise ValueError(f"data set {name!r} has no split {split!r}; expected one of {list(splits)}")
     path = paths.DATASETS / name / f"{split}.npz"
-    images, labels = image_files.read_npz(path)
+    images, labels, _ = image_files.read_npz(path)
     expected, beside = splits[split]["sha256"], paths.relative(path.with_name("about.json"))
     if sha256(images) != expected:
         wrong = f"SHA-256 of the images is not {expected}, as {beside} has it"

@@ -32,35 +32,52 @@ def load(name, part):
 def divide(task):
     """Divide data sets as a task (schema.Task) declares.
 
-    Test outliers that equal a known image byte for byte, and auxiliary images that equal a test image, are dropped.
-    The held-out images for validation are the same share of the known and of the auxiliary training images; ``jigsaw``
-    are the known ones with their 4×4 tiles of 8×8 pixels shuffled: outliers of a kind that no method is trained on.
+    Test outliers that equal a known image byte for byte, and auxiliary images that equal a test or known image, are
+    dropped; known test images that equal a known training image are kept and counted as ``repeated``.
+    The held-out images for validation are a share of the known training images and, as outliers, the classes of
+    `auxiliary_validation` or else the same share of the auxiliary images; ``jigsaw`` are the known ones with their 4×4
+    tiles of 8×8 pixels shuffled: outliers of a kind that no method is trained on.
 
     Returns the images (N, 32, 32, 3) uint8 and labels (N,) of each part, and ``title``, ``classes``, counts of
-    ``images``, counts of ``dropped``, and ``sources`` of the data sets. Raises ValueError if a data set lacks labels, a
-    class or images that the task asks for, or no image is left to validate on.
+    ``images``, counts of ``dropped``, ``repeated``, and ``sources`` of the data sets. Raises ValueError if a data set
+    lacks labels, a class or images that the task asks for, or no image is left to validate on or of a class to train
+    on.
     """
-    images, labels = _select(task.known.train)
-    test_images, test_labels = _select(task.known.test)
-    if labels is None or test_labels is None:
-        raise ValueError(f"known data set {task.known.train.set!r} or {task.known.test.set!r} has no labels")
-    classes = task.known.train.classes or datasets.about(task.known.train.set)["classes"] or np.unique(labels)
-    auxiliary, _ = _select(task.auxiliary)
+    images, labels, classes = _select(task.known.train)
+    test_images, test_labels, test_classes = _select(task.known.test)
+    for part, found in ((task.known.train, labels), (task.known.test, test_labels)):
+        if found is None:
+            raise ValueError(f"known data set {part.set!r} has no labels; expected a class of each image")
+    if not task.known.test.classes:  # else the i-th that is named is class i in both
+        test_labels = _renumbered(test_labels, test_classes, classes, task.known)
+    auxiliary, auxiliary_labels, auxiliary_classes = _select(task.auxiliary)
+    held_classes = [_place(x, auxiliary_classes, task.auxiliary.set) for x in task.auxiliary_validation or []]
 
-    dropped, known, outliers = {}, _bytes(images) | _bytes(test_images), {}
+    trained = _bytes(images)
+    repeated, known, dropped, outliers = sum(_are_in(test_images, trained)), trained | _bytes(test_images), {}, {}
     for name, part in task.outliers.items():
-        found, dropped[name] = _without(_select(part)[0], known)
-        outliers[name] = _sample(name, found, task)
-    auxiliary, dropped["auxiliary"] = _without(auxiliary, set().union(*map(_bytes, (test_images, *outliers.values()))))
+        found = _select(part)[0]
+        again = _are_in(found, known)
+        dropped[name] = sum(again)
+        outliers[name] = _sample(name, found[np.invert(again)], task)
+    again = np.array(_are_in(auxiliary, known.union(*map(_bytes, outliers.values()))))
+    dropped["auxiliary"], auxiliary = int(again.sum()), auxiliary[~again]
 
     known_order = _draw("known").permutation(len(images))
     auxiliary_order = _draw("auxiliary").permutation(len(auxiliary))
     known_held, auxiliary_held = (round(task.validation_share * len(x)) for x in (images, auxiliary))
-    if not (known_held and auxiliary_held):
-        found = f"{task.validation_share} of {len(images)} known and {len(auxiliary)} auxiliary images"
-        raise ValueError(f"validation_share = {found} leaves none to validate on")
+    validates = np.arange(len(auxiliary)) < auxiliary_held
+    if held_classes:
+        validates = np.isin(auxiliary_labels[~again][auxiliary_order], held_classes)
     held, kept = known_order[:known_held], known_order[known_held:]
-    validated, trained = np.split(auxiliary[auxiliary_order], [auxiliary_held])
+    validated, trained = (auxiliary[auxiliary_order][chosen] for chosen in (validates, ~validates))
+    if not (known_held and len(validated) and len(trained)):
+        found = f"{task.validation_share} of {len(images)} known and {len(auxiliary)} auxiliary images"
+        raise ValueError(f"validation_share = {found} leaves none to validate on or to train on")
+    for label, name in enumerate(classes):
+        if not (labels[kept] == label).any():
+            found = f"{(labels == label).sum()} images, all of them held out to validate on"
+            raise ValueError(f"class {name!r} of {task.known.train.set!r} has {found}; expected some to train on")
     parts = {
         "train": {"known": images[kept], "labels": labels[kept], "outliers": trained},
         "validation": {"known": images[held], "labels": labels[held], "outliers": validated},
@@ -69,39 +86,68 @@ def divide(task):
     parts["validation"]["jigsaw"] = _jigsaw(images[held])
     counts = {part: {name: len(x) for name, x in of.items() if name != "labels"} for part, of in parts.items()}
     about = {"title": task.title, "classes": [str(name) for name in classes], "images": counts, "dropped": dropped}
-    return parts, about | {"sources": {part.set: datasets.about(part.set)["source"] for part in task.parts}}
+    about |= {"repeated": repeated, "sources": {part.set: datasets.about(part.set)["source"] for part in task.parts}}
+    return parts, about
 
 
 def _select(part):
-    """Load the classes, numbered in that order, and as many images of each as a part names."""
+    """Load the classes, numbered in that order, and as many images of each as a part names.
+
+    Returns images, labels or None, and the names of the classes: in place of names their numbers where a set has none.
+    """
     images, labels = datasets.load(part.set, part.split)
-    if labels is None and (part.classes or part.per_class):
-        wish = f"classes {part.classes}" if part.classes else f"per_class = {part.per_class}"
-        raise ValueError(f"data set {part.set!r} has no labels, so that {wish} cannot be chosen")
-    if part.classes:
-        names, numbers = datasets.about(part.set)["classes"], []
-        for wanted in part.classes:
-            if wanted not in names and wanted not in labels:
-                expected = f"one of {names or np.unique(labels).tolist()}"
-                raise ValueError(f"data set {part.set!r} has no class {wanted!r}; expected {expected}")
-            numbers.append(names.index(wanted) if wanted in names else wanted)
-        chosen, place = np.isin(labels, numbers), {number: i for i, number in enumerate(numbers)}
-        images, labels = images[chosen], np.array([place[label] for label in labels[chosen]])
+    if labels is None:
+        wishes = ("classes", "exclude", "per_class")
+        if wish := [f"{key} = {getattr(part, key)}" for key in wishes if getattr(part, key)]:
+            raise ValueError(f"data set {part.set!r} has no labels, so that {wish[0]} cannot be chosen")
+        return images, None, []
+    names = datasets.about(part.set)["classes"]
+    if not names:
+        names, labels = np.unique(labels, return_inverse=True)
+        names = names.tolist()
+    chosen = [_place(name, names, part.set) for name in part.classes or part.exclude or names]
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"{part.classes or part.exclude} of {part.set!r} names a class twice; expected each once")
+    if part.exclude:
+        chosen = [i for i in range(len(names)) if i not in chosen]
+    place = np.full(len(names), -1)
+    place[chosen] = np.arange(len(chosen))
+    labels, names = place[labels], [names[i] for i in chosen]
+    images, labels = images[labels >= 0], labels[labels >= 0]
     if part.per_class:
         order = _draw(part.set).permutation(len(labels))
         kept = np.sort(np.concatenate([order[labels[order] == i][: part.per_class] for i in np.unique(labels)]))
         images, labels = images[kept], labels[kept]
-    return images, labels
+    return images, labels, names
+
+
+def _place(word, names, of):
+    """Find the place of a class among the names: by its name, or by its number where no name looks like one."""
+    words = [str(name) for name in names]
+    if str(word) in words:
+        return words.index(str(word))
+    if isinstance(word, int) and 0 <= word < len(names) and not any(name.isdecimal() for name in words):
+        return word
+    raise ValueError(f"data set {of!r} has no class {word!r}; expected one of {names}")
+
+
+def _renumbered(labels, names, wanted, known):
+    """Number labels of test images as the training set does, by the names of the classes."""
+    places = {str(name): i for i, name in enumerate(wanted)}
+    present = [names[i] for i in np.unique(labels)]
+    if foreign := [name for name in present if str(name) not in places]:
+        found = f"test images of {known.test.set!r} are of {foreign}"
+        raise ValueError(f"{found}; expected the classes of {known.train.set!r}: {wanted}; name `classes` for both")
+    return np.array([places.get(str(name), -1) for name in names])[labels]
 
 
 def _bytes(images):
     return {image.tobytes() for image in images}
 
 
-def _without(images, others):
-    """Leave out images that are among `others`, a set of bytes; return the rest and how many were left out."""
-    kept = images[[image.tobytes() not in others for image in images]]
-    return kept, len(images) - len(kept)
+def _are_in(images, others):
+    """Tell of each image whether it is among `others`, a set of bytes."""
+    return [image.tobytes() in others for image in images]
 
 
 def _draw(purpose):
@@ -111,6 +157,10 @@ def _draw(purpose):
 
 def _sample(name, images, task):
     count = task.images.get(name, task.outlier_images)
+    if not len(images):
+        raise ValueError(f"outlier set {name!r} has no images but known ones; expected others")
+    if count == "all":
+        count = len(images)
     if len(images) < count:
         key = f"images.{name}" if name in task.images else "outlier_images"
         found = f"outlier set {name!r} has only {len(images)} images"
@@ -135,6 +185,11 @@ def make(name):
         tensors.save(paths.tasks(params.scale) / name / f"{part}.safetensors", planes, {"classes": about["classes"]})
     write_json(paths.results(params.scale) / "tasks" / f"{name}.json", about)
     print(f"{about['title']}: {about['images']}; dropped: {about['dropped']}")
+    if about["repeated"]:
+        of = about["images"]["test"]["known"]
+        print(f"{about['repeated']} of {of} known test images equal a known training image byte for byte")
+    for label in sorted(set(range(len(about["classes"]))) - set(parts["test"]["labels"].tolist())):
+        print(f"no test image is of class {about['classes'][label]!r}")
 
 
 if __name__ == "__main__":

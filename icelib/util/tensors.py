@@ -50,8 +50,7 @@ def read_about(path):
 
 def _about(path, metadata):
     about = metadata["about"]
-    found = _digest_of_text(about)
-    if metadata.get("about_sha256", found) != found:  # earlier versions wrote none
+    if metadata["about_sha256"] != _digest_of_text(about):
         told = "what describes its tensors does not match its SHA-256"
         raise ValueError(f"{paths.relative(path)} is damaged: {told}; {WAY}")
     return about | {"sha256": metadata["sha256"]}
@@ -66,7 +65,7 @@ def _opened(path):
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = json.loads(file.metadata()["icelib"])
-            yield file, {"about": metadata["about"], "sha256": metadata["sha256"]} | metadata
+            yield file, {key: metadata[key] for key in ("about", "sha256", "about_sha256")}
     except FileNotFoundError:
         raise ValueError(f"{paths.relative(path)} is missing; `dvc repro` makes it") from None
     except Exception as error:  # safetensors has an exception type of its own

@@ -192,20 +192,29 @@ def test_odin_sets_are_cropped_but_never_resized(root, publish, name, file, fold
         datasets.prepare(name)
 
 
-def test_tiny_imagenet_has_the_training_images_and_names_of_its_classes(root, publish):
+def test_tiny_imagenet_has_the_training_images_by_wordnet_id_and_means_of_four_pixels(root, publish):
+    fine = np.random.default_rng(6).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    wanted = fine.reshape(4, 32, 2, 32, 2, 3).mean((2, 4))
     with zipfile.ZipFile(paths.DOWNLOADS / "tiny-imagenet-200.zip", "w") as file:
-        for kind, name, value in [("n02", "n02_1", 2), ("n01", "n01_0", 1), ("n02", "n02_0", 3), ("n03", "n03_0", 4)]:
-            file.writestr(f"tiny-imagenet-200/train/{kind}/images/{name}.JPEG", flat(10 * value, (64, 64)))
+        for i, name in enumerate(["n02_1", "n01_0", "n02_0", "n03_0"]):
+            place = f"tiny-imagenet-200/train/{name[:3]}/images/{name}.JPEG"
+            file.writestr(place, encoded(fine[i]))  # lossless, so that pixels can be compared
         file.writestr("tiny-imagenet-200/train/n01/n01_boxes.txt", "")
         file.writestr("tiny-imagenet-200/val/images/val_0.JPEG", flat(0, (64, 64)))
-        file.writestr(
-            "tiny-imagenet-200/words.txt", "n01\tgoldfish, Carassius auratus\nn02\tcrane\nn03\tcrane\nn04\tx\n"
-        )
-    publish("tiny_imagenet", "tiny-imagenet-200.zip")
-    datasets.prepare("tiny_imagenet")
-    found, labels = datasets.load("tiny_imagenet", "train")
-    assert found[:, 0, 0, 0].tolist() == [10, 30, 20, 40] and labels.tolist() == [0, 1, 1, 2]
-    assert datasets.about("tiny_imagenet")["classes"] == ["goldfish", "n02", "n03"], "two are named crane"
+        file.writestr("tiny-imagenet-200/wnids.txt", "n02\nn03\nn01\n")
+    publish("tinyimagenet", "tiny-imagenet-200.zip", counts={"train": 4})
+    datasets.prepare("tinyimagenet")
+    found, labels = datasets.load("tinyimagenet")
+    assert labels.tolist() == [0, 1, 1, 2] and datasets.about("tinyimagenet")["classes"] == ["n01", "n02", "n03"]
+    assert np.abs(found - wanted[[1, 2, 0, 3]]).max() <= 0.5
+
+
+def test_tiny_imagenet_of_another_size_is_refused(root, publish):
+    with zipfile.ZipFile(paths.DOWNLOADS / "tiny-imagenet-200.zip", "w") as file:
+        file.writestr("tiny-imagenet-200/train/n01/images/n01_0.JPEG", flat(1, (64, 63)))
+    publish("tinyimagenet", "tiny-imagenet-200.zip")
+    with pytest.raises(SourceError, match=r"zip cannot be decoded: an image has 63×64 pixels, expected 64×64"):
+        datasets.prepare("tinyimagenet")
 
 
 def test_random_images_are_an_array(root, publish):

@@ -126,7 +126,7 @@ def test_a_set_may_have_a_number_of_its_own(sets):
 def test_unknown_classes_are_named(sets):
     with pytest.raises(ValueError, match="data set 'training' has no class 77"):
         tasks.divide(a_task(auxiliary={"set": "training", "classes": [77]}))
-    with pytest.raises(ValueError, match=r"'noise' has no labels, so that classes \[1\] cannot be chosen"):
+    with pytest.raises(ValueError, match=r"'noise' has no labels, so that classes = \[1\] cannot be chosen"):
         tasks.divide(a_task(auxiliary={"set": "noise", "classes": [1]}))
     with pytest.raises(ValueError, match="'noise' has no labels, so that per_class = 3 cannot be chosen"):
         tasks.divide(a_task(auxiliary={"set": "noise", "per_class": 3}))
@@ -141,6 +141,178 @@ def test_classes_are_chosen_by_name(sets):
         x.tobytes(): label for p in ("train", "validation") for x, label in zip(parts[p]["known"], parts[p]["labels"])
     }
     assert [labels[x.tobytes()] for x in datasets.load("named")[0][[0, 2, 3, 5]]] == [1, 0, 1, 0]
+
+
+NAMED = ["ant", "bee", "cow", "dog"]
+
+
+def held(parts, name):
+    return {x.tobytes() for x in parts["validation"][name]}, {x.tobytes() for x in parts["train"][name]}
+
+
+def test_auxiliary_classes_are_left_out_and_others_kept_to_validate_on(sets):
+    x, labels = images(80, seed=6), np.arange(80) % 4
+    x[8] = datasets.load("testing")[0][3]  # an "ant" that is a known image
+    x[13] = datasets.load("noise")[0][1]  # a "bee" that is tested on
+    put("named", x, labels, NAMED)
+    task = a_task(auxiliary={"set": "named", "exclude": ["cow"]}, auxiliary_validation=["bee"], images={"noise": "all"})
+    parts, about = tasks.divide(task)
+    validated, trained = held(parts, "outliers")
+    of = lambda *wanted: {x[i].tobytes() for i in range(80) if labels[i] in wanted and i not in (8, 13)}
+    assert (validated, trained) == (of(1), of(0, 3)) and about["dropped"]["auxiliary"] == 2
+    assert about["images"]["validation"] == {"known": 9, "outliers": 19, "jigsaw": 9}
+    share = tasks.divide(a_task(auxiliary={"set": "named", "exclude": ["cow"]}))[0]
+    for name in ("known", "jigsaw"):
+        assert np.array_equal(
+            parts["validation"][name], share["validation"][name]
+        )  # the share of known ones is as it was
+
+
+@pytest.mark.parametrize("auxiliary", [{"exclude": ["cow"]}, {"classes": ["dog", "bee", "ant"]}])
+@pytest.mark.parametrize("word", ["cow", "fox", 1, 7])
+def test_only_auxiliary_classes_can_be_validated_on(sets, auxiliary, word):
+    put("named", images(80, seed=6), np.arange(80) % 4, NAMED)
+    task = a_task(auxiliary={"set": "named"} | auxiliary)
+    task = task.model_copy(update={"auxiliary_validation": [word]})  # the schema knows nothing of the names
+    if word == 1:  # of the names that are left, in their order
+        assert len(tasks.divide(task)[0]["validation"]["outliers"]) == 20
+    else:
+        with pytest.raises(ValueError, match=rf"data set 'named' has no class {word!r}; expected one of \['(ant|dog)"):
+            tasks.divide(task)
+
+
+def test_all_images_of_a_set_are_taken_where_no_number_is_wished(sets):
+    parts, about = tasks.divide(a_task(outlier_images="all", images={"others": 30}))
+    assert about["images"]["test"] == {"known": 60, "others": 30, "noise": 80}
+    assert {x.tobytes() for x in parts["test"]["noise"]} == {x.tobytes() for x in datasets.load("noise")[0]}
+    put("copies", datasets.load("testing")[0][np.isin(datasets.load("testing")[1], [1])])
+    with pytest.raises(ValueError, match="outlier set 'copies' has no images but known ones; expected others"):
+        tasks.divide(a_task(outliers={"copies": {"set": "copies"}}, near=[], outlier_images="all"))
+
+
+def test_outlier_classes_are_left_out_by_name(sets):
+    put("named", images(40, seed=6), np.arange(40) % 4, NAMED)
+    outliers = {"some": {"set": "named", "exclude": ["bee", "dog"]}}
+    parts, _ = tasks.divide(a_task(outliers=outliers, near=[], outlier_images="all"))
+    x, labels = datasets.load("named")
+    assert {i.tobytes() for i in parts["test"]["some"]} == {i.tobytes() for i in x[np.isin(labels, [0, 2])]}
+
+
+# Names of a set's classes in the order of its labels, what a task asks for, and the labels that are right.
+NUMBERED = [
+    (["1", "10", "2", "3"], [1, 2], [0, 2]),
+    (["1", "10", "2", "3"], ["10", 3], [1, 3]),
+    (["1", "10", "2", "3"], [0], None),  # a place, beside names that are numbers
+    (["01", "02", "10"], ["02", "10"], [1, 2]),
+    (["01", "02", "10"], [1], None),  # YAML takes 010 for 8
+    (["008", "010"], [8], None),
+    (["2019", "2020"], [2020], [1]),
+    (["2019", "2020"], [1], None),
+    (["ant", "bee"], [1], [1]),
+    (["ant", "bee"], [2], None),
+    (["ant", "bee"], [-1], None),
+    (["ant", "bee"], ["Ant"], None),
+    (["ant", "bee"], ["ant", 0], None),  # the same twice
+    ([], [5, 7], [1, 2]),
+    ([], ["5"], [1]),
+    ([], [2], None),  # the third, of labels 3, 5 and 7
+]
+
+
+@pytest.mark.parametrize(("names", "wanted", "right"), NUMBERED)
+def test_numbers_are_names_where_classes_are_called_by_numbers(sets, names, wanted, right):
+    x, labels = images(60, seed=7), np.arange(60) % (len(names) or 3)
+    put("folders", x, labels if names else np.array([3, 5, 7])[labels], names)
+    task = a_task(auxiliary={"set": "folders", "classes": wanted})
+    if right is None:
+        with pytest.raises(ValueError, match=r"'folders' (has no class .*; expected one of|names a class twice)"):
+            tasks.divide(task)
+    else:
+        found = set.union(*held(tasks.divide(task)[0], "outliers"))
+        assert found == {i.tobytes() for i in x[np.isin(labels, right)]}
+
+
+def known_sets(train, test, train_names=(), test_names=()):
+    """Known sets of which each image holds the class that it is meant to be of, as the value of its first pixel."""
+    for name, (classes, numbers), names in (("tr", train, train_names), ("te", test, test_names)):
+        x = images(len(classes), seed=len(name + names[0] if names else name))
+        x[:, 0, 0, 0] = classes
+        put(name, x, np.array(numbers), names)
+    return a_task(known={"train": {"set": "tr"}, "test": {"set": "te"}}, validation_share=0.25)
+
+
+CLASSES = np.arange(60) % 3
+GAPS = np.array([1, 5, 255])
+SAME = [
+    ((CLASSES, CLASSES + 1), (CLASSES, CLASSES + 1), (), ()),  # labels from 1, as MATLAB has them
+    ((CLASSES, GAPS[CLASSES]), (CLASSES, GAPS[CLASSES]), (), ()),
+    ((CLASSES, GAPS[CLASSES]), (CLASSES[CLASSES > 0], GAPS[CLASSES[CLASSES > 0]]), (), ()),  # one is not tested on
+    ((CLASSES, CLASSES), ([0, 2] * 9, [0, 1] * 9), ("ant", "bee", "cow"), ("ant", "cow")),
+    ((CLASSES, CLASSES), (CLASSES, 2 - CLASSES), ("ant", "bee", "cow"), ("cow", "bee", "ant")),
+    ((CLASSES, CLASSES), (CLASSES, CLASSES + 3), ("3", "4", "5"), ()),
+]
+
+
+@pytest.mark.parametrize(("train", "test", "train_names", "test_names"), SAME)
+def test_known_test_images_are_numbered_as_the_training_images(sets, train, test, train_names, test_names):
+    parts, about = tasks.divide(known_sets(train, test, train_names, test_names))
+    for part in parts.values():
+        assert part["labels"].tolist() == part["known"][:, 0, 0, 0].tolist()
+    assert len(about["classes"]) == 3
+
+
+OTHER = [
+    ((CLASSES, CLASSES), (CLASSES, CLASSES), ("ant", "bee", "cow"), ("ant", "bee", "Cow"), r"\['Cow'\]"),
+    ((CLASSES, CLASSES), (CLASSES, CLASSES), ("ant", "bee", "cow"), (), r"\[0, 1, 2\]"),
+    ((CLASSES, CLASSES), (CLASSES, CLASSES + 1), (), (), r"\[3\]"),
+    ((CLASSES, CLASSES), (CLASSES, CLASSES), ("1", "2", "3"), ("01", "02", "03"), r"\['01', '02', '03'\]"),
+]
+
+
+@pytest.mark.parametrize(("train", "test", "train_names", "test_names", "foreign"), OTHER)
+def test_known_test_images_of_other_classes_are_refused(sets, train, test, train_names, test_names, foreign):
+    task = known_sets(train, test, train_names, test_names)
+    with pytest.raises(ValueError, match=rf"test images of 'te' are of {foreign}; expected the classes of 'tr': \["):
+        tasks.divide(task)
+
+
+@pytest.mark.parametrize("of", ["train", "test"])
+def test_known_images_without_labels_are_refused(sets, of):
+    put("bare", images(20, seed=8))
+    for seed, name in enumerate(("tr", "te")):
+        put(name, images(20, seed), np.arange(20) % 2)
+    task = a_task(known={"train": {"set": "tr"}, "test": {"set": "te"}} | {of: {"set": "bare"}})
+    with pytest.raises(ValueError, match="known data set 'bare' has no labels; expected a class of each image"):
+        tasks.divide(task)
+
+
+def test_a_class_of_which_none_is_left_to_train_on_is_refused(sets):
+    order = np.random.default_rng([15, *b"known"]).permutation(40)
+    labels = np.arange(40) % 2
+    labels[order[:4]] = 2  # just those that are held out
+    put("rare", images(40, seed=9), labels, ["ant", "bee", "cow"])
+    put("rarely", images(20, seed=10), np.arange(20) % 2, ["ant", "bee", "cow"])
+    task = a_task(known={"train": {"set": "rare"}, "test": {"set": "rarely"}})
+    with pytest.raises(ValueError, match="class 'cow' of 'rare' has 4 images, all of them held out to validate on"):
+        tasks.divide(task)
+    put("none", images(40, seed=9), np.arange(40) % 2, ["ant", "bee", "cow"])  # named, but without images
+    with pytest.raises(ValueError, match="class 'cow' of 'none' has 0 images"):
+        tasks.divide(a_task(known={"train": {"set": "none"}, "test": {"set": "rarely"}}))
+
+
+def test_known_test_images_that_are_trained_on_are_counted_and_told(sets, monkeypatch, capsys):
+    put("seen", np.concatenate([datasets.load("training")[0][[1, 3, 5]], images(7, seed=11)]), np.arange(10) % 4)
+    put("all", *datasets.load("training"))
+    put("else", images(20, seed=12))
+    known = {"train": {"set": "all"}, "test": {"set": "seen"}}
+    task = a_task(known=known, auxiliary={"set": "else"})
+    monkeypatch.setattr(tasks.runs, "load", lambda: SimpleNamespace(scale="tiny", tasks={"known": task}))
+    tasks.make("known")
+    assert read_json(paths.results("tiny") / "tasks" / "known.json")["repeated"] == 3
+    output = capsys.readouterr().out
+    assert "3 of 10 known test images equal a known training image byte for byte" in output
+    assert "no test image is of class '9'" in output and "class '3'" not in output
+    assert len(tasks.load("known", "test")[0]["known"]) == 10
 
 
 def test_few_images_of_each_class_are_drawn_at_random(sets):
