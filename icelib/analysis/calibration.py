@@ -20,6 +20,7 @@ from icelib.methods import METHODS
 from icelib.util import paths, tensors
 
 BINS = 15  # of equal width in 0…1
+DEVIATIONS = 1.959964  # between which 95 % of a normal variable lie
 SHOWN = ("CIFAR10", "wideresnet", "scratch")  # the paper's known set, network, protocol
 # What a method says directly of the probability that an image is known, from its logits: name and function.
 DIRECT = {
@@ -66,20 +67,36 @@ def brier(probability, true, weight):
     return float(brier_score_loss(true, probability, sample_weight=weight))
 
 
-def interval(measure, probability, true, weight, repeats, strata=None, seed=0):
-    """95 % bootstrap interval (low, high) of a measure (`calibration_error` or `brier`) over samples.
+def debiased(probability, true, weight, strata=None):
+    """Squared calibration error Σ_b R_b² / weight_b, debiased, and its 95 % interval: (value, low, high).
 
-    Those with the same value in `strata` (N,) are drawn among themselves: known ones and outliers of a mixture. A
-    resample adds noise of its own to a calibration error: the interval of a small one may lie above it.
+    R_b = weight_b · (observed_b − stated_b). Chance alone makes R_b² as large as the variance V_b of R_b, whatever is
+    true, so that an estimate of V_b is taken off: a calibrated statement gives 0 on average, and less half of the time.
+    The interval holds the errors t from which the value is no further than 1.96 deviations, by a variance of
+    2 Σ_b (V_b / weight_b)² + 4 t Σ_b V_b. Samples with the same value in `strata` (N,) are taken as drawn among
+    themselves: known ones and outliers of a mixture.
+
+    Kumar, Liang and Ma, "Verified Uncertainty Calibration", 2019; strata and interval are ours.
     """
-    draw = np.random.default_rng(seed)
-    strata = np.zeros(len(true)) if strata is None else strata
-    groups = [np.flatnonzero(strata == value) for value in np.unique(strata)]
-    values = []
-    for _ in range(repeats):
-        chosen = np.concatenate([draw.choice(group, len(group)) for group in groups])
-        values.append(measure(probability[chosen], true[chosen], weight[chosen]))
-    return tuple(np.quantile(values, [0.025, 0.975]).tolist())
+    bins, residual = _bins(probability), weight * (true - probability)
+    groups = np.unique(np.zeros(len(true)) if strata is None else strata, return_inverse=True)[1]
+    shape = groups.max() + 1, BINS
+    sums, squares = (
+        np.bincount(groups * BINS + bins, x, np.prod(shape)).reshape(shape) for x in (residual, residual**2)
+    )
+    size = np.bincount(groups)[:, None]
+    variance = (size / (size - 1) * (squares - sums**2 / size)).sum(0)  # (BINS,)
+    filled = np.bincount(bins, weight, BINS).clip(np.finfo(float).tiny)  # an empty bin adds 0
+    value = float(((sums.sum(0) ** 2 - variance) / filled).sum())
+    half = DEVIATIONS * float(np.sqrt(2 * ((variance / filled) ** 2).sum()))
+    shift = DEVIATIONS**2 * 2 * float(variance.sum())
+    root = np.sqrt(max(0, half**2 + 2 * shift * value + shift**2))
+    return value, value - half if value < half else value + shift - root, max(value + half, value + shift + root)
+
+
+def root_percent(squared):
+    """Write a squared error, or an end of its interval, as the root in percent, 0 for what is below 0."""
+    return 100 * np.sqrt(np.maximum(squared, 0))
 
 
 def platt(known, outlier):
@@ -105,8 +122,13 @@ def declared(seed=None):
     """List the runs that are shown, those from scratch on the task that plays CIFAR-10, of one seed or the first."""
     seed = runs.load().seeds[0] if seed is None else seed
     found = [run for key, group in runs.by_block().items() if key[:3] == SHOWN for run in group if run.seed == seed]
-    # a score that reads features cannot be had from logits
-    return [run for run in found if "features" not in inspect.signature(METHODS[run.method].score).parameters]
+    # a score that reads features cannot be had from logits, of which a recorded scale has some
+    found = [run for run in found if "features" not in inspect.signature(METHODS[run.method].score).parameters]
+    return [run for run in found if not paths.SHOWN or _place(run).exists()]
+
+
+def _place(run):
+    return paths.results(run.scale) / "logits" / f"{run.name}.safetensors"
 
 
 def load(seed=None):
@@ -116,9 +138,9 @@ def load(seed=None):
     """
     found = {}
     for run in declared(seed):
-        path = paths.results(run.scale) / "logits" / f"{run.name}.safetensors"
+        path = _place(run)
         logits, about = tensors.load(path)
-        if about.get("configuration") != run.configuration:
+        if about.get("configuration") != run.configuration and not paths.SHOWN:
             wrong = "was made with other parameters than params.yaml has"
             raise ValueError(f"{paths.relative(path)} {wrong}; run `dvc repro`")
         found[run.method] = logits, about
@@ -175,31 +197,34 @@ def probabilities(found, method):
 def detection_table(found):
     """Calibration of being known on even mixtures, for every method of `load` and way of stating it.
 
-    For the near outliers ``ECE`` (%), its 95 % interval ``low`` to ``high``, and ``Brier`` (0…1); ``ECE, far`` and
-    ``Brier, far``: means over the far sets, where the task has some.
+    For the near outliers ``ECE`` (%), ``RMS error`` (%, the root of `debiased`) with its 95 % interval ``low`` to
+    ``high``, and ``Brier`` (0…1); those with ``, far``: means over the far sets, where the task has some.
     """
-    (task,), repeats, rows = {run.task for run in declared()}, runs.load().bootstrap, {}
+    (task,), rows = {run.task for run in declared()}, {}
     for method, (logits, about) in found.items():
         for way, stated in probabilities((logits, about), method).items():
             near = even_mixture(stated["known"], stated[about["near"]])
-            low, high = interval(calibration_error, *near, repeats, strata=near[1])
-            row = {"ECE": 100 * calibration_error(*near), "low": 100 * low, "high": 100 * high, "Brier": brier(*near)}
+            row = {"ECE": 100 * calibration_error(*near)} | _rooted(*near, strata=near[1]) | {"Brier": brier(*near)}
             if far := [even_mixture(stated["known"], stated[name]) for name in runs.load().tasks[task].far]:
                 row["ECE, far"] = 100 * np.mean([calibration_error(*mixture) for mixture in far])
+                row["RMS error, far"] = root_percent(np.mean([debiased(*mixture, mixture[1])[0] for mixture in far]))
                 row["Brier, far"] = np.mean([brier(*mixture) for mixture in far])
             rows[METHODS[method].title, way] = row
     return pd.DataFrame(rows).T.rename_axis(["method", "probability of being known"])
 
 
 def classification_table(found):
-    """Calibration, in percent, of the class predicted on known test images: ECE and its interval by method."""
-    repeats, rows = runs.load().bootstrap, {}
+    """Calibration, in percent, of the class predicted on known test images, by method as `detection_table` has it."""
+    rows = {}
     for method, (logits, _) in found.items():
         stated = classification(logits[f"{_epochs(logits)[-1]}/known"], logits["labels"])
-        low, high = interval(calibration_error, *stated, repeats)
         values = {"accuracy": stated[1].mean(), "confidence": stated[0].mean(), "ECE": calibration_error(*stated)}
-        rows[METHODS[method].title] = values | {"low": low, "high": high}
-    return 100 * pd.DataFrame(rows).T.rename_axis("method")
+        rows[METHODS[method].title] = {name: 100 * x for name, x in values.items()} | _rooted(*stated)
+    return pd.DataFrame(rows).T.rename_axis("method")
+
+
+def _rooted(*stated, strata=None):
+    return dict(zip(("RMS error", "low", "high"), map(root_percent, debiased(*stated, strata)), strict=True))
 
 
 def _epochs(logits):

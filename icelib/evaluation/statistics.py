@@ -6,6 +6,9 @@ import numpy as np
 
 from icelib import metrics
 
+SEEDS = 3  # pairs that a verdict needs: fewer say too little of what another seed would give
+AHEAD, BEHIND, OPEN = "ahead", "behind", "open"
+
 
 def accuracy(labels, predicted, repeats):
     """Accuracy of labels (N,) and predicted classes (N,): ``value``, ``low`` and ``high``, as shares."""
@@ -43,6 +46,16 @@ class Paired(NamedTuple):
     low: float
     high: float
     n: int
+
+    @property
+    def shown(self):
+        """Half the interval: a mean difference must exceed it to be told from 0, so no smaller one could be shown."""
+        return (self.high - self.low) / 2
+
+    def verdict(self, less_is_better=False):
+        """Whether a is ``ahead`` of b or ``behind``; ``open`` where 0 is in the interval, or n < `SEEDS`."""
+        low, high = (-self.high, -self.low) if less_is_better else (self.low, self.high)
+        return OPEN if self.n < SEEDS else AHEAD if low > 0 else BEHIND if high < 0 else OPEN
 
 
 def paired(a, b):

@@ -1,8 +1,10 @@
 """On what the numbers of a table or figure were measured, and what its marks mean."""
 
+from collections import defaultdict
 from typing import NamedTuple
 
 from icelib.config import runs
+from icelib.evaluation.statistics import SEEDS
 from icelib.methods import METHODS
 from icelib.report import results
 from icelib.report.tables import ABLATION, ROWS, SCRATCH, TRIPLE, added
@@ -15,26 +17,26 @@ KNOWN_POSITIVE = (
     "Known-positive: AUPR of finding known images; FPR95 = share of outliers accepted when 95 % of known images are."
 )
 SPREAD = {
-    True: "In brackets: 95 % bootstrap intervals over test images of one seed, without what another would change.",
-    False: "After ±: standard deviation over seeds.",
+    True: "One seed: how far another would lie is not known, so no two values can be told apart.",
+    False: "After ±: standard deviation over seeds; a value without it is of one seed.",
 }
 FILES = "The .csv has either convention, intervals, values by seed, and differences."
 FINETUNE, DENSENET = ("CIFAR10", "wideresnet", "finetune"), ("CIFAR10", "densenet", "scratch")
-MANY = ("CIFAR100", "wideresnet", "scratch")
-# title, legend, blocks (known set, network, protocol) and methods of each table
+SECOND_SET = ("CIFAR100", "wideresnet", "scratch")
+# title, legend, blocks (known set, network, protocol; all where empty) and methods of each table
 TABLES = {
     "table1": (
         "Table 1",
         f"{OUTLIER_POSITIVE} A set of ours stands beside the paper's whose part it plays; where the names differ the "
         "images do. The paper's far means are computed from its cells.",
-        (FINETUNE, SCRATCH, DENSENET, MANY),
+        (FINETUNE, SCRATCH, DENSENET, SECOND_SET),
         tuple(TRIPLE.values()),
     ),
     "table2": (
         "Table 2",
         "† fine-tuned, ‡ from scratch. The paper averages over iSUN, Places365, Textures, LSUN and SVHN. A paper value "
         "in parentheses seems to follow the other convention.",
-        (SCRATCH, FINETUNE, MANY),
+        (SCRATCH, FINETUNE, SECOND_SET),
         tuple(dict.fromkeys(method for method, _ in ROWS.values())),
     ),
     "table3": (
@@ -48,6 +50,16 @@ TABLES = {
         "Beyond Table 2: post-hoc detectors on every network",
         "Columns: the method that trained the network, from scratch; own score: that method's. The .csv has intervals.",
         (SCRATCH,),
+        tuple(METHODS),
+    ),
+    "differences": (
+        "Differences by paired seeds",
+        "Points by which the first method exceeds the second, seed by seed and on one device, each by its own score "
+        "(MSP of plain training, from scratch also beside fine-tuned ones), with the 95 % t interval of the mean over "
+        "seeds, each for itself, not corrected for their number. Ahead: better (less FPR95), and 0 is not in the interval; "
+        f"behind: worse likewise; open: neither, or fewer than {SEEDS} pairs. Smallest shown: half the interval; these "
+        "seeds could have shown no smaller difference.",
+        (),
         tuple(METHODS),
     ),
 }
@@ -73,12 +85,13 @@ def caption(name):
     title, legend, blocks, methods = TABLES[name]
     groups = runs.by_block()
     behind = {}
-    for block in blocks:
+    for block in blocks or dict.fromkeys(key[:3] for key in list(groups)):
         if several := [run for method in dict.fromkeys([*methods, *added()]) for run in groups[*block, method]]:
             behind[block] = several
+    one = max((len({run.seed for run in several}) for several in behind.values()), default=1) == 1
     return Caption(
         f"{title}, {runs.load().scale} scale",
-        legend if name == "extended" else f"{legend} {SPREAD[len(runs.load().seeds) == 1]} {FILES}",
+        legend if name in ("extended", "differences") else f"{legend} {SPREAD[one]} {FILES}",
         {block[0]: _sets(several[0]) for block, several in behind.items()},
         {block: f"{block[0]}: {_trained(several)}." for block, several in behind.items()},
     )
@@ -122,5 +135,10 @@ def _trained(several):
     first, told = several[0], "{device}, threads: {threads}, {precision}, torch {torch}"
     machines = dict.fromkeys(told.format(**results.history(run)["environment"]) for run in several)
     start = ", from the plain network" * (first.schedule.start == "plain")
-    seeds = ", ".join(dict.fromkeys(str(run.seed) for run in several))
+    titles = defaultdict(list)  # of methods, by their seeds
+    for method in dict.fromkeys(run.method for run in several):
+        seeds = ", ".join(dict.fromkeys(str(run.seed) for run in several if run.method == method))
+        titles[seeds].append(METHODS[method].title)
+    named = [f"{seeds} ({', '.join(names)})" for seeds, names in titles.items()]
+    seeds = " and ".join(named if len(titles) > 1 else titles)
     return f"{setting(first)}{start}; epochs: {first.schedule.epochs}; seeds: {seeds}; {' and '.join(machines)}"

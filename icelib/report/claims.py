@@ -1,19 +1,18 @@
 """What the paper claims, what was measured, and whether it holds: a row each, and no sentence made from numbers.
 
-A claim that one method does better than another needs several seeds of both, compared seed by seed; with fewer than
-`SEEDS` it is not tested.
+A claim that one method does better than another is decided by the interval of `statistics.paired` alone, over seeds of
+both; with fewer than `statistics.SEEDS` it is not tested.
 """
 
 from typing import NamedTuple
 
 import pandas as pd
 
-from icelib.evaluation.statistics import paired
+from icelib.evaluation.statistics import AHEAD, BEHIND, SEEDS, paired
 from icelib.report.captions import NAMES
-from icelib.report.tables import METRICS
+from icelib.report.tables import METRICS, common_seeds
 
 HOLDS, FAILS, OPEN, NOT_TESTED = "holds", "does not hold", "open", "not tested at this scale"
-SEEDS = 3  # fewer say too little of what another seed would give
 HEADS = ("the paper's words", "place", "measure", "paper", "ours", "verdict")
 
 
@@ -39,8 +38,7 @@ def verdict(a, b):
     """Say whether `a` is larger than `b`, values of the same seeds in the same order: by the paired 95 % interval."""
     if len(a) < SEEDS:
         return NOT_TESTED
-    difference = paired(a, b)
-    return HOLDS if difference.low > 0 else FAILS if difference.high < 0 else OPEN
+    return {AHEAD: HOLDS, BEHIND: FAILS}.get(paired(a, b).verdict(), OPEN)
 
 
 def difference(a, b):
@@ -62,11 +60,11 @@ def compare(words, place, cells, metric, first, second):
     """
     shown = cells[(cells.metric == metric) & (cells.convention == "outlier_positive")]
     a, b = (shown[shown["name"] == name].iloc[0] for name in (first, second))
-    seeds = [seed for seed in a.by_seed if seed in b.by_seed]
+    seeds = common_seeds(a, b)
     values = [[row.by_seed[seed] for seed in seeds] for row in (a, b)]
+    ours = "no pair of one seed and device" if a.seeds and b.seeds and not seeds else difference(*values)
     stated = "–" if pd.isna(a.paper - b.paper) else f"{a.paper - b.paper:+.2f}"
-    found = verdict(*values) if a.device == b.device else NOT_TESTED
     block = f"{a.paper_known}{f', {NAMES[a.network]}' if 'network' in a else ''}"
     where = f", {a.outliers if a.outliers in ('far', 'near') else a.paper_outliers}" * (metric != "accuracy")
     measure = f"{block}: {METRICS[metric][:-2]}{where}, {first} − {second}"
-    return Claim(words, place, measure, stated, difference(*values), found)
+    return Claim(words, place, measure, stated, ours, verdict(*values))

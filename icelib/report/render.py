@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from icelib.config import runs
-from icelib.report.captions import FINETUNE, KNOWN_POSITIVE, MANY, NAMES, OUTLIER_POSITIVE, SCRATCH, caption
+from icelib.report.captions import FINETUNE, KNOWN_POSITIVE, NAMES, OUTLIER_POSITIVE, SCRATCH, SECOND_SET, caption
 from icelib.report.tables import DETECTION, METRICS, TRIPLE
 from icelib.util import paths
 from icelib.util.files import write_bytes
 
-NOT_RUN = "not run"
+NOT_RUN, NOTHING_RUN = "not run", "Not run at this scale."
 PACKAGES = r"% \usepackage{booktabs,graphicx}"
 _SYMBOLS = {"†": r"$\dagger$", "‡": r"$\ddagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$"}
 _SYMBOLS |= {"–": "--", "−": "$-$", "⁻": "$^-$", "λ": r"$\lambda$"}
@@ -29,15 +29,14 @@ class Part(NamedTuple):
 
 
 def markdown(name, table):
-    """Render ``table``, from the function ``name`` of `tables` (table1, table2, table3 or extended), as Markdown."""
+    """Render ``table``, from the function ``name`` of `tables` (table1, table2, …), as Markdown."""
     about = caption(name)
     pieces = [f"## {about.title}", "\n".join(f"- {line}" for line in about.told()), f"In percent. {about.legend}"]
     for part in PARTS[name](table):
-        text = "Not run at this scale."
+        pieces += [f"### {part.title}", part.note]
         if part.frame is not None:
             flat = part.frame.set_axis([" ".join(pair).strip() for pair in part.frame], axis=1)
-            text = flat.to_markdown(index=False, disable_numparse=True)
-        pieces += [f"### {part.title}", part.note, text]
+            pieces.append(flat.to_markdown(index=False, disable_numparse=True))
     return "\n\n".join(filter(None, pieces)) + "\n"
 
 
@@ -70,7 +69,7 @@ def _parts1(table):
     for block, cells in shown.groupby(["paper_known", "network", "protocol"], sort=False):
         title = f"{_title(cells)}: {NAMES[block[1]]}, {NAMES[block[2]]}"
         if not cells.seeds.any():
-            yield Part(title, "", "", (), None)
+            yield Part(title, NOTHING_RUN, "", (), None)
             continue
         for metric in DETECTION:
             lines, sets = [], ["kind", "paper_outliers", "outliers"]
@@ -84,7 +83,7 @@ def _parts1(table):
 
 def _parts2(table):
     for known, block in table.groupby("paper_known", sort=False):
-        blocks = {"CIFAR10": (SCRATCH, FINETUNE), "CIFAR100": (MANY,)}[known]
+        blocks = {"CIFAR10": (SCRATCH, FINETUNE), "CIFAR100": (SECOND_SET,)}[known]
         yield from _means(block, block["name"], "Method", blocks)
 
 
@@ -95,7 +94,7 @@ def _parts3(table):
 def _means(block, rows, first, blocks):
     """Parts of a table of means: far, near, and far in the other convention."""
     if not block.seeds.any():
-        yield Part(_title(block), "", "", (), None)
+        yield Part(_title(block), NOTHING_RUN, "", (), None)
         return
     notes = {"outlier_positive": OUTLIER_POSITIVE, "known_positive": KNOWN_POSITIVE}
     for kind, convention in (("far", "outlier_positive"), ("near", "outlier_positive"), ("far", "known_positive")):
@@ -113,7 +112,7 @@ def _means(block, rows, first, blocks):
 def _parts_extended(table):
     shown = table[(table.convention == "outlier_positive") & (table.metric != "aupr")] if len(table) else table
     if shown.empty:
-        yield Part("Nothing was run", "", "", (), None)
+        yield Part("Nothing was run", NOTHING_RUN, "", (), None)
         return
     for (kind, metric), cells in shown.groupby(["outliers", "metric"], sort=False):
         if cells.seeds.any():
@@ -125,7 +124,34 @@ def _parts_extended(table):
             yield Part(title, OUTLIER_POSITIVE * (metric == "fpr95"), f"{kind}-{metric}", (SCRATCH,), _frame(lines))
 
 
-PARTS = {"table1": _parts1, "table2": _parts2, "table3": _parts3, "extended": _parts_extended}
+def _parts_differences(table):
+    if not (len(table) and (table.seeds > 1).any()):
+        yield Part("Nothing to compare", "A difference needs the same two seeds or more of both methods.", "", (), None)
+        return
+    groups = ["paper_known", "network", "protocol", "metric", "outliers"]
+    for (*block, metric, outliers), cells in table[table.seeds > 1].groupby(groups, sort=False):
+        title = f"{_title(cells)}: {NAMES[block[1]]}, {NAMES.get(block[2], block[2])}, {METRICS[metric]}"
+        lines = [
+            {
+                ("", "methods"): f"{cell.first} − {cell.second}",
+                ("difference", "mean"): _signed(cell.difference),
+                ("difference", "95 % interval"): f"{_signed(cell.low)} to {_signed(cell.high)}",
+                ("difference", "smallest shown"): f"{cell.shown:.2f}",
+                ("", "seeds"): cell.seeds,
+                ("", "verdict"): cell.verdict,
+            }
+            for cell in cells.itertuples()
+        ]
+        label = "-".join(filter(None, [*block, metric, outliers]))
+        yield Part(f"{title}{f', {outliers} outliers' * bool(outliers)}", "", label, (tuple(block),), _frame(lines))
+
+
+PARTS = {"table1": _parts1, "table2": _parts2, "table3": _parts3}
+PARTS |= {"extended": _parts_extended, "differences": _parts_differences}
+
+
+def _signed(value):
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _frame(lines):
@@ -154,5 +180,4 @@ def _beside(cells, group, was_tested=True):
 def _ours(cell, digits=2):
     if not cell.seeds:
         return NOT_RUN
-    spread = f" ± {cell.std:.{digits}f}" if cell.seeds > 1 else f" [{cell.low:.1f}, {cell.high:.1f}]" * (digits > 1)
-    return f"{cell.ours:.{digits}f}{spread}"
+    return f"{cell.ours:.{digits}f}" + (f" ± {cell.std:.{digits}f}" if cell.seeds > 1 else "")

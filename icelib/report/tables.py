@@ -4,8 +4,9 @@ Values are in percent. Of each cell (`cells`) there is a row for either conventi
 columns ``metric``, ``convention``, ``paper``, ``paper_fits_convention``, ``ours`` (mean over seeds; NaN if not run),
 ``low`` and ``high`` (95 % bootstrap interval over test images, where there is one seed), ``std`` (over seeds, where
 there are more), ``difference`` (ours − paper, where the paper's value fits the convention), ``seeds`` (how many),
-``by_seed`` (its values), ``device`` and ``runs``. Outliers ``near`` and ``far`` are means over the task's sets of
-that kind; sets in neither stand by themselves. Methods that params.yaml declares beside the paper's follow its rows.
+``by_seed`` (its values), ``device`` (by seed) and ``runs``. Outliers ``near`` and ``far`` are means over the task's
+sets of that kind; sets in neither stand by themselves. Methods that params.yaml declares beside the paper's follow its
+rows.
 """
 
 import functools
@@ -16,6 +17,7 @@ import pandas as pd
 
 from icelib import paper
 from icelib.config import runs
+from icelib.evaluation import statistics
 from icelib.methods import METHODS, PAPER, own_detector
 from icelib.report import results
 
@@ -41,6 +43,8 @@ ABLATION = {
     ("ICE", "WRN(G)"): "ice",
 }
 MARKS = {"plain": "", "finetune": " †", "scratch": " ‡"}  # of a protocol, beside the name of a method
+# metric, outlier-positive, and outliers of `differences`; the first is the primary measure
+MEASURES = (("auroc", "near"), ("auroc", "far"), ("fpr95", "near"), ("fpr95", "far"), ("accuracy", ""))
 SCRATCH = ("CIFAR10", "wideresnet", "scratch")  # the block (known set, network, protocol) of Table 3
 # Post-hoc detectors of result files, which read every network, with their titles.
 POSTHOC = {"msp": "MSP", "odin": "ODIN", "mahalanobis": "Mahalanobis", "energy": "energy", "max_logit": "max logit"}
@@ -121,6 +125,58 @@ def extended():
     return pd.DataFrame(rows)
 
 
+def differences():
+    """Differences between methods by their own scores, in pairs of one seed, block and device (`statistics.paired`).
+
+    ICE − each other method of the paper, and each that the paper lacks − all before it; the plain network, which
+    fine-tuned ones start from, stands beside either. Columns ``first``, ``second``, ``metric``, ``outliers``, mean
+    ``difference`` with its interval ``low`` to ``high``, ``shown`` (half of it), ``seeds`` (how many pairs),
+    ``verdict`` on the first, ``by_seed`` and ``runs``.
+    """
+    found, rows = _results(), []
+    order = [*(method for method in PAPER if method != "ice"), "ice", *added()]
+    pairs = [(a, b) for place, a in enumerate(order) for b in order[:place] if a == "ice" or a not in PAPER]
+    for known, network, protocol in dict.fromkeys(key[:3] for key in list(found)):
+        ours = {method: found[known, network, protocol, method] for method in order}
+        ours["plain"] = ours["plain"] or found[known, network, "scratch", "plain"]
+        names = {method: marked(METHODS[method].title, protocol) for method in order} | {"plain": "MSP"}
+        about = {"scale": runs.load().scale, "paper_known": known, "known": runs.task_playing(known)[1].title}
+        about |= {"network": network, "protocol": protocol}
+        for metric, outliers in MEASURES:
+            sides = {method: _own(method, ours[method], metric, outliers) for method in order}
+            for first, second in pairs:
+                if sides[first]["seeds"] and sides[second]["seeds"]:
+                    named = {"first": names[first], "second": names[second], "metric": metric, "outliers": outliers}
+                    rows.append(about | named | _difference(sides[first], sides[second]))
+    return pd.DataFrame(rows)
+
+
+def common_seeds(a, b):
+    """List the seeds that two rows of `cells` have in common, each on the same device."""
+    return [seed for seed in a["by_seed"] if seed in b["by_seed"] and a["device"][seed] == b["device"][seed]]
+
+
+def _own(method, found, metric, outliers):
+    """The outlier-positive one of `cells` by a method's own score, of the runs that have these outliers."""
+    detector = own_detector(method)
+    there = [result for result in found if not outliers or outliers in result["detectors"][detector]]
+    return next(cells({}, there, detector, NOTHING, outliers, [metric]))
+
+
+def _difference(first, second):
+    seeds = common_seeds(first, second)
+    a, b = ([side["by_seed"][seed] for seed in seeds] for side in (first, second))
+    found = statistics.paired(a, b)
+    values = {"difference": found.mean, "low": found.low, "high": found.high, "shown": found.shown}
+    return {
+        **{key: round(x, 4) for key, x in values.items()},
+        "seeds": found.n,
+        "verdict": found.verdict(less_is_better=first["metric"] == "fpr95"),
+        "by_seed": {seed: round(x - y, 4) for seed, x, y in zip(seeds, a, b, strict=True)},
+        "runs": f"{first['runs']} {second['runs']}",
+    }
+
+
 def each(metric):
     """One metric of `icelib.metrics.NAMES` by each run's own score: rows runs, columns outlier sets, far and near."""
     rows = {}
@@ -169,7 +225,7 @@ def cells(about, found, detector, paper, outliers, metrics=METRICS):
                 "difference": round(mean - paper[metric], 4) if fits else np.nan,
                 "seeds": len(values),
                 "by_seed": {seed: round(x, 4) for seed, x in zip(seeds, values, strict=True)},
-                "device": " and ".join(dict.fromkeys(result["environment"]["device"] for result in found)),
+                "device": {seed: result["environment"]["device"] for seed, result in zip(seeds, found, strict=True)},
                 "runs": " ".join(result["run"] for result in found),
             }
 

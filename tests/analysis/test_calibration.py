@@ -1,5 +1,7 @@
 """Calibration measures against hand-made cases and against scikit-learn."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -82,20 +84,56 @@ def test_platt_finds_the_true_parameters():
     assert np.allclose(scaled(scores), expit(60 / 20**2 * (scores + 330)), atol=0.02)
 
 
-def test_the_interval_holds_the_spread_between_samples():
-    """95 % intervals of single samples against the spread of the Brier score over many samples."""
-    values = [calibration.brier(*true_probabilities(400, seed)) for seed in range(300)]
-    low, high = calibration.interval(calibration.brier, *true_probabilities(400, 1000), repeats=500)
-    assert high - low == pytest.approx(2 * 1.96 * np.std(values), rel=0.25)
+def shifted(draw, shift=0.0):
+    """Single draws of one kind, of which the share probability + shift is true: an error of `shift` in every bin."""
+    probability = (1 - shift) * draw.uniform(size=1000)
+    return probability, (draw.uniform(size=1000) < probability + shift).astype(float), np.full(1000, 1e-3), None
 
 
-def test_the_interval_draws_known_samples_and_outliers_each_from_their_own():
-    """As many of each: nothing but the strata tells them apart, and no resample may change the balance."""
-    mixture = calibration.even_mixture(np.full(50, 0.5), np.full(50, 0.5))
-    balance = lambda probability, true, weight: weight[true == 1].sum()
-    assert calibration.interval(balance, *mixture, repeats=50, strata=mixture[1]) == pytest.approx((0.5, 0.5))
-    low, high = calibration.interval(balance, *mixture, repeats=50)
-    assert low < 0.5 < high
+def mixture(draw):
+    """Known images with density 2p of the stated p, outliers with 2(1 − p): of an even mixture the share p is known."""
+    stated = calibration.even_mixture(draw.beta(2, 1, 600), draw.beta(1, 2, 200))
+    return *stated, stated[1]
+
+
+@pytest.mark.parametrize(
+    ("sample", "error"), [(shifted, 0), (mixture, 0), (functools.partial(shifted, shift=0.1), 0.1)]
+)
+def test_the_debiased_error_and_its_interval_hold_the_truth(sample, error):
+    found = np.array([calibration.debiased(*sample(np.random.default_rng(seed))) for seed in range(200)])
+    value, low, high = found.T
+    assert abs(value.mean() - error**2) < 4 * value.std() / np.sqrt(200)
+    assert 0.9 <= np.mean((low <= error**2) & (error**2 <= high)) <= 1
+    assert (low < value).all() and (value < high).all()
+
+
+def test_the_plain_errors_bootstrap_interval_misses_the_0_of_calibrated_statements():
+    """Which is why tables have no such interval: a resample only adds to what chance has put into the estimate."""
+    covered = 0
+    for seed in range(200):
+        draw = np.random.default_rng(seed)
+        stated = np.stack(shifted(draw)[:3])
+        resampled = stated[:, draw.integers(0, 1000, (40, 1000))]  # (3, 40, 1000)
+        values = [calibration.calibration_error(*resampled[:, i]) for i in range(40)]
+        covered += np.quantile(values, 0.025) < 1e-3
+    assert covered == 0
+
+
+def test_the_debiased_error_by_hand():
+    """One bin, 0.9 stated of four, of which one is false: R = ¼ Σ r, and each r as likely 0.1 or −0.9 as found."""
+    residual = np.array([0.1, 0.1, 0.1, -0.9])
+    expected = (residual.mean() ** 2 - residual.var(ddof=1) / 4) / 1.0
+    value, *_ = calibration.debiased(np.full(4, 0.9), np.array([1.0, 1, 1, 0]), np.full(4, 0.25))
+    assert value == pytest.approx(expected) and value < 0
+    assert calibration.root_percent(value) == 0 and calibration.root_percent(0.0004) == pytest.approx(2)
+
+
+def test_what_is_drawn_apart_does_not_vary():
+    """Known images and outliers that all say ½: in an even mixture it is true, and no draw changes that."""
+    stated = calibration.even_mixture(np.full(50, 0.5), np.full(50, 0.5))
+    assert calibration.debiased(*stated, strata=stated[1]) == pytest.approx((0, 0, 0))
+    value, low, high = calibration.debiased(*stated)
+    assert value < 0 and low < 0 < high
 
 
 def test_classification_states_the_largest_softmax():
@@ -138,7 +176,8 @@ def test_tables_of_kept_logits(kept):
     assert list(table.index) == [
         ("Plain training", "MSP"), ("Plain training", "Platt"), ("ICE", "exp max h"), ("ICE", "Platt"),
     ]  # fmt: skip
-    assert (table[["ECE", "ECE, far"]] / 100).stack().between(0, 1).all() and (table.low <= table.high).all()
+    assert (table.filter(regex="ECE|RMS") / 100).stack().between(0, 1).all()
+    assert (table.low <= table["RMS error"]).all() and (table["RMS error"] <= table.high).all()
     known = confidences[2]["known"]
     for column, name in (("Brier", "digits-89"), ("Brier, far", "gaussian")):
         outlier = np.exp(found["ice"][0][f"2/{name}"].double().max(1).values.numpy())
@@ -147,12 +186,18 @@ def test_tables_of_kept_logits(kept):
     classes = calibration.classification_table(found)
     right = found["ice"][0]["2/known"].argmax(1) == found["ice"][0]["labels"]
     assert classes.loc["ICE", "accuracy"] == pytest.approx(100 * right.double().mean().item())
+    squared = calibration.debiased(
+        *calibration.classification(*(found["ice"][0][key] for key in ("2/known", "labels")))
+    )
+    assert classes.loc["ICE", ["RMS error", "low", "high"]].tolist() == pytest.approx(
+        [100 * max(0, x) ** 0.5 for x in squared]
+    )
     assert calibration.by_epoch({"plain": found["plain"]}) == {}
 
 
 def test_a_task_without_far_sets_has_no_columns_of_them(kept):
     kept.params = kept.params | {"tasks": {"digits": kept.params["tasks"]["digits"] | {"far": []}}}
-    assert list(calibration.detection_table(calibration.load())) == ["ECE", "low", "high", "Brier"]
+    assert list(calibration.detection_table(calibration.load())) == ["ECE", "RMS error", "low", "high", "Brier"]
 
 
 def test_logits_of_other_parameters_are_refused(kept):

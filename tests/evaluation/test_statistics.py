@@ -58,6 +58,28 @@ def test_too_few_pairs_have_no_interval(count):
     assert found.mean == 2 if count else np.isnan(found.mean)
 
 
+@pytest.mark.parametrize(
+    ("a", "verdict", "of_less"),
+    [
+        ((3, 4, 5), "ahead", "behind"),
+        ((-3, -4, -5), "behind", "ahead"),
+        ((-1, 0, 2), "open", "open"),
+        ((3, 4), "open", "open"),
+        ((), "open", "open"),
+    ],
+)
+def test_verdicts_need_three_pairs_and_an_interval_without_0(a, verdict, of_less):
+    found = statistics.paired(a, np.zeros(len(a)))
+    assert (found.verdict(), found.verdict(less_is_better=True)) == (verdict, of_less)
+
+
+def test_a_smaller_difference_could_not_have_been_shown():
+    a = np.random.default_rng(0).normal(size=5)
+    found = statistics.paired(a - a.mean() + 1, np.zeros(5))
+    moved = lambda mean: statistics.paired(a - a.mean() + mean, np.zeros(5)).verdict()
+    assert moved(0.99 * found.shown) == "open" and moved(1.01 * found.shown) == "ahead"
+
+
 def test_values_that_are_no_pairs():
     with pytest.raises(ValueError, match=r"shapes \(2,\) and \(3,\) are no pairs; expected two equal shapes"):
         statistics.paired([1, 2], [1, 2, 3])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from icelib.util import paths
 from icelib.util.files import write_json
 from tests.conftest import SOURCE
 
-NAMES = ("table1", "table2", "table3", "extended")
+NAMES = ("table1", "table2", "table3", "extended", "differences")
 MADE = {"plain": 0.7, "oe": 0.8, "energy": 0.85, "ice": 0.9}
 
 
@@ -47,7 +48,7 @@ def write_result(run, value=None, accuracy=0.9, without=(), device="cpu"):
     }
     folder = paths.results(run.scale)
     write_json(folder / "metrics" / f"{run.name}.json", content)
-    history = {"run": run.name, "configuration": run.configuration, "environment": environment, "epochs": []}
+    history = {key: content[key] for key in ("run", "configuration", "digest", "environment")} | {"epochs": []}
     write_json(folder / "history" / f"{run.name}.json", history)
 
 
@@ -77,7 +78,7 @@ def written(inside):
     def edit(values):
         methods_of(values, "scratch", ["plain", "oe", "energy", "ice", "bce", "ratio"])
         methods_of(values, "finetune", ["oe", "energy", "ice"])
-        head = {"factor": "lower", "mean_scale": 0.5, "covariance_scale": 0.1}
+        head = {key: x for key, x in values["train"]["ice"].items() if key != "weight"}
         values["train"] |= {
             "energy": {"weight": 0.1, "margin_known": -6.0, "margin_outlier": -2.0},
             "bce": {"weight": 0.1},
@@ -95,6 +96,14 @@ def written(inside):
 
     change(inside, edit)
     return inside
+
+
+def several(project, seeds, values=None):
+    """Write results of several seeds: those of `values` by method and seed, 0.1 higher with each further seed else."""
+    change(project, lambda content: content.update(seeds=list(seeds)))
+    for run in runs.declared():
+        own = (values or {}).get(run.method)
+        write_result(run, own[run.seed] if own else MADE.get(run.method, 0.75) - 0.3 + 0.1 * run.seed)
 
 
 def cell(table, convention="outlier_positive", **keys):
@@ -231,11 +240,17 @@ def test_rows_that_were_not_run_say_so(written):
         render.markdown("table3", table), "CIFAR10 in the paper, digits 0 to 5 here, far outliers, outlier-positive"
     )
     assert line(text, "ICE⁻, WRN\\(G\\)".replace("\\", ""))[2] == "not run"
-    alone = {"task": "digits", "network": "wideresnet", "protocol": "finetune", "methods": ["bce"]}  # in no table's rows
+    alone = {
+        "task": "digits",
+        "network": "wideresnet",
+        "protocol": "finetune",
+        "methods": ["bce"],
+    }  # in no table's rows
     written.params = written.params | {"runs": [alone]}
     write_result(*runs.declared())
     for name in NAMES:
-        assert render.markdown(name, getattr(tables, name)()).endswith("Not run at this scale.\n")
+        ends = "A difference needs" if name == "differences" else "Not run at this scale.\n"
+        assert ends in render.markdown(name, getattr(tables, name)()).rpartition("\n\n")[2]
         assert r"\begin{table}" not in render.tex(name, getattr(tables, name)())
 
 
@@ -294,7 +309,7 @@ def test_several_seeds_become_mean_and_deviation(written):
     )
     assert ice.by_seed == {0: 70.0, 1: 80.0, 2: 90.0}
     text = render.markdown("table2", tables.table2())
-    assert "80.00 ± 10.00" in text and "After ±: standard deviation over seeds" in text and "bootstrap" not in text
+    assert "80.00 ± 10.00" in text and "After ±: standard deviation over seeds" in text and "One seed" not in text
     first = cell1(tables.table1(), "OE", "digits-9")
     assert (first.ours, first["std"]) == pytest.approx((83.0, 10.0)) and len(first.runs.split()) == 3
     assert "seeds: 0, 1, 2" in render.markdown("table1", tables.table1())
@@ -304,8 +319,8 @@ def test_several_seeds_become_mean_and_deviation(written):
 def test_markdown_of_table_1_names_both_sets_and_marks_no_best(written):
     text = render.markdown("table1", tables.table1())
     auroc = part(text, "CIFAR10 in the paper, digits 0 to 5 here: WideResNet, from scratch, AUROC ↑")
-    expected = ["far", "SVHN", "digits-9", "99.48", "79.00 [78.0, 80.0]", "99.76", "84.00 [83.0, 85.0]"]
-    assert line(auroc, "SVHN")[:-1] == [*expected, "99.58", "89.00 [88.0, 90.0]"]
+    expected = ["far", "SVHN", "digits-9", "99.48", "79.00", "99.76", "84.00", "99.58", "89.00"]
+    assert line(auroc, "SVHN")[:-1] == expected, "one seed has no bracket"
     assert line(auroc, "iSUN")[2:5] == ["–", "99.36", "–"] and line(auroc, "gaussian")[:4] == [
         "far",
         "–",
@@ -320,6 +335,7 @@ def test_markdown_of_table_1_names_both_sets_and_marks_no_best(written):
 
 def test_latex_has_only_what_latex_can_set(written):
     counts = {}
+    several(written, seeds=(0, 1))
     for name in NAMES:
         text = render.tex(name, getattr(tables, name)())
         assert text.isascii(), {c for c in text if not c.isascii()}
@@ -328,7 +344,7 @@ def test_latex_has_only_what_latex_can_set(written):
         counts[name] = text.count(r"\begin{tabular}")
         assert counts[name] == text.count(r"\end{tabular}}") == text.count(r"\caption{") == text.count(r"\resizebox")
         assert text.count(r"\multicolumn") >= counts[name]
-    assert counts == {"table1": 9, "table2": 3, "table3": 3, "extended": 4}
+    assert counts == {"table1": 9, "table2": 3, "table3": 3, "extended": 4, "differences": 10}
 
 
 def test_latex_captions_tell_of_their_own_block(written):
@@ -357,7 +373,7 @@ def test_captions_state_counts_networks_and_hardware_of_each_block(written):
         f"CIFAR10: WideResNet-10-1, from scratch; epochs: 2; {end}",
         f"CIFAR10: DenseNet-7-4, from scratch; epochs: 2; {end.replace('cpu', 'GPU')}",
     ]
-    for words in ("bootstrap", "of one seed", "Outlier-positive"):
+    for words in ("One seed: ", "no two values can be told apart", "Outlier-positive"):
         assert words in about.legend
     (run,) = chosen("bce")
     write_result(run, device="GPU")
@@ -423,6 +439,79 @@ def test_three_seeds_test_a_claim_in_pairs(written, values, expected):
     assert claims.compare("", "", cells, "auroc", "ICE ‡", "OE ‡").verdict == claims.NOT_TESTED, "another device"
 
 
+def pair(table, second, metric="auroc", outliers="near", first="ICE", mark=" ‡", protocol="scratch", **keys):
+    keys |= {"first": f"{first}{mark}", "second": second, "metric": metric, "outliers": outliers, "protocol": protocol}
+    for key, value in keys.items():
+        table = table[table[key] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_differences_of_three_seeds_by_hand(written):
+    """1, 2 and 3 points: mean 2, deviation 1, t = 4.3027 with two degrees of freedom, half 4.3027 / √3."""
+    several(written, (0, 1, 2), {"ice": (0.80, 0.81, 0.82), "oe": (0.79, 0.79, 0.79), "energy": (0.75, 0.76, 0.77)})
+    table = tables.differences()
+    near = pair(table, "OE ‡")
+    assert (near.difference, near.low, near.high) == pytest.approx((2, 2 - 2.4841, 2 + 2.4841), abs=1e-3)
+    assert (near.shown, near.seeds, near.verdict) == (pytest.approx(2.4841, abs=1e-3), 3, "open")
+    assert near.by_seed == pytest.approx({0: 1, 1: 2, 2: 3})
+    assert near.runs.split() == [f"digits-wideresnet-scratch-{x}-{i}" for x in ("ice", "oe") for i in range(3)]
+    ahead, less = pair(table, "Energy ‡"), pair(table, "Energy ‡", "fpr95")
+    assert (ahead.difference, ahead.low, ahead.verdict) == (pytest.approx(5), pytest.approx(5), "ahead")
+    assert (less.difference, less.verdict) == (pytest.approx(5), "behind"), "of FPR95 less is better"
+    assert pair(table, "OE ‡", "accuracy", "").verdict == "open", "equal ones have an interval of 0 alone"
+    assert pair(table, "Energy †", mark=" †", protocol="finetune").verdict == "ahead"
+    assert pair(table, "MSP", mark=" †", protocol="finetune").runs.endswith("-scratch-plain-2"), "where they start from"
+    assert table.metric.iloc[0] == "auroc" and table.outliers.iloc[0] == "near", "the primary measure"
+
+
+def test_every_method_stands_beside_ice_and_the_added_ones_beside_all(written):
+    several(written, (0, 1, 2))
+    table = tables.differences()
+    scratch = table[(table.protocol == "scratch") & (table.metric == "accuracy")]
+    old, new = ["MSP", "OE ‡", "Energy ‡", "BCE ‡"], "likelihood ratio (ours) ‡"
+    expected = [*(("ICE ‡", other) for other in old), *((new, other) for other in [*old, "ICE ‡"])]
+    assert list(zip(scratch["first"], scratch["second"], strict=True)) == expected
+    title = "CIFAR10 in the paper, digits 0 to 5 here: WideResNet, from scratch, AUROC ↑, near"
+    text = part(render.markdown("differences", table), title)
+    assert line(text, "ICE ‡ − OE ‡") == ["ICE ‡ − OE ‡", "+10.00", "+10.00 to +10.00", "0.00", "3", "ahead"]
+    assert line(text, f"{new} − ICE ‡")[1] == "−15.00"
+
+
+def test_five_seeds_of_one_method_and_three_of_another_are_three_pairs(written):
+    several(written, range(5), {"ice": (0.80, 0.81, 0.82, 0.1, 0.1), "oe": (0.7, 0.7, 0.7, 0.9, 0.9)})
+    short = [run for run in runs.declared() if run.method in ("oe", "bce") and run.seed > 2]
+    groups = runs.by_block()
+    with pytest.MonkeyPatch.context() as patch:
+        left = {key: [run for run in group if run not in short] for key, group in groups.items()}
+        patch.setattr(runs, "by_block", lambda: tables.defaultdict(list, left))
+        table, text = tables.differences(), " ".join(captions.caption("differences").told())
+    assert pair(table, "OE ‡").by_seed == pytest.approx({0: 10, 1: 11, 2: 12})
+    assert (pair(table, "OE ‡").seeds, pair(table, "Energy ‡").seeds) == (3, 5)
+    assert "seeds: 0, 1, 2, 3, 4 (Plain training, Energy, ICE, likelihood ratio (ours)) and 0, 1, 2 (OE, BCE)" in text
+
+
+def test_no_pair_across_devices_and_no_verdict_of_two(written):
+    several(written, (0, 1, 2))
+    for run in chosen("oe")[:2]:
+        write_result(run, device="GPU")
+    table = tables.differences()
+    assert (pair(table, "OE ‡").seeds, pair(table, "OE ‡").verdict) == (1, "open")
+    for run in chosen("ice")[:1]:
+        write_result(run, device="GPU")
+    found = pair(tables.differences(), "OE ‡")
+    assert (found.seeds, sorted(found.by_seed), found.verdict) == (2, [0, 2], "open")
+    assert pair(tables.differences(), "BCE ‡").verdict == "open"
+
+
+def test_one_seed_has_differences_and_no_verdict_anywhere(written):
+    table = tables.differences()
+    assert set(table.verdict) == {"open"} and table.low.isna().all() and set(table.seeds) == {1}
+    for name in NAMES:
+        text = render.markdown(name, getattr(tables, name)()) + render.tex(name, getattr(tables, name)())
+        assert not re.search(r"\| (ahead|behind|open) ", text) and not re.search(r"\[\d|±\s?\d|\*\*", text)
+
+
 def test_the_claim_table_says_repeated_words_once():
     rows = [claims.Claim("a", "Intro", f"m{i}", "+1.00", "–", claims.OPEN) for i in range(2)]
     table = claims.table([*rows, claims.Claim("b", "Intro", "m", "–", "–", claims.HOLDS)])
@@ -446,6 +535,16 @@ def test_stale_missing_and_broken_results_are_refused(written):
         results.metrics(run)
 
 
+def test_results_of_another_training_are_refused(written):
+    """The configuration says nothing of images and code, the digest does."""
+    run = runs.declared()[0]
+    path = paths.results("tiny") / "history" / f"{run.name}.json"
+    write_json(path, json.loads(path.read_text()) | {"digest": "0" * 32})
+    expected = f"metrics/{run.name}.json is of another training than results/tiny/history/.*, expected 0000"
+    with pytest.raises(ValueError, match=expected):
+        results.metrics(run)
+
+
 def test_a_sweep_of_other_values_is_refused(written):
     from icelib.analysis import choice
 
@@ -465,7 +564,7 @@ def test_tables_are_the_same_bytes_each_time(written):
             render.write(name, getattr(tables, name)(), "benchmark")
         found.append(written.bytes("figures/tiny/benchmark/*"))
     assert found[0] == found[1] and len(found[0]) == 3 * len(NAMES)
-    read = {name: len(pd.read_csv(paths.figures("tiny") / "benchmark" / f"{name}.csv")) for name in NAMES[1:]}
+    read = {name: len(pd.read_csv(paths.figures("tiny") / "benchmark" / f"{name}.csv")) for name in NAMES[1:4]}
     far_and_near = (4 + 3) * 2  # metrics and conventions
     assert read == {"table2": 16 * far_and_near, "table3": 6 * far_and_near, "extended": (6 * 11 + 5) * 12}
 
@@ -524,6 +623,9 @@ def executed():
 
 
 def test_the_benchmark_notebook_draws_figure_1_and_lists_claims(written):
+    for folder in ("data", "checkpoints", "results/tiny/tasks", ".dvc"):  # it reads metrics and histories alone
+        shutil.rmtree(written.root / folder, ignore_errors=True)
+    assert {path.name for path in paths.results("tiny").iterdir()} == {"metrics", "history"}
     names = executed()
     theirs, far, near = names["figure1"](names["table2"]).axes
     marked = lambda ax: [x.get_markerfacecolor() for x in ax.lines if not x.get_label().startswith("_")]
@@ -532,7 +634,7 @@ def test_the_benchmark_notebook_draws_figure_1_and_lists_claims(written):
         assert len(marked(ax)) == 10 and "none" not in marked(ax), "with the likelihood ratio"
         assert [note.get_text() for note in ax.texts] == ["*"] * 4
     assert {path.rpartition("/")[2] for path in written.bytes("figures/tiny/benchmark/*")} == {
-        *(f"{name}.{suffix}" for name in ("table1", "table2", "extended") for suffix in ("csv", "md", "tex")),
+        *(f"{name}.{suffix}" for name in NAMES if name != "table3" for suffix in ("csv", "md", "tex")),
         *("fig1.png", "fig1.pdf", "fig1.txt"),
     }
     rows = names["rows"]
