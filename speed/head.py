@@ -1,12 +1,13 @@
-"""The Gaussian head, forward and backward, against one training step of the network below it.
+"""The Gaussian head and ICE's loss, forward and backward, against one training step of the network below them.
 
-    python -m speed.head [--samples 384] [--classes 10 100] [--images 384] [--out OUT.json]
+    python -m speed.head [--samples 384] [--classes 10 100] [--images 384] [--depth 16 --widen 2] [--out OUT.json]
 
 The head is timed in its two full forms: `lower` learns the covariance's factor L, as the paper does,
 and solves a triangular system; `precision` learns L⁻¹ and multiplies. Both, in float32, get random
-features of the network's width that want a gradient, and take turns, `--repeats` times; the fastest
-turn counts. The network is that of configs/paper.yaml (WideResNet-34-10, d = 640), its step one of
-the engine by OE, which has a linear head, with as many images. A CPU takes minutes for that, so
+features of the network's width that want a gradient, a third of them known, and take turns,
+`--repeats` times; the fastest turn counts. The network is that of configs/paper.yaml
+(WideResNet-34-10, d = 640) unless depth and width are given, its step one of the engine by OE,
+which has a linear head, with as many images. A CPU takes minutes for that, so
 there 12 images are timed and the seconds scaled in proportion: an estimate, as the optimiser's share
 does not grow with the images, and kernels may be faster on more of them.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from icelib import heads
+from icelib import heads, losses
 from icelib.config import runs
 from icelib.training.engine import Engine
 from icelib.util import machine, paths
@@ -29,17 +30,27 @@ CPU_IMAGES = 12
 
 
 def head_step(factor, samples, features, classes, device):
-    """Return a call of the head in one form, forward and backward, on random features (samples, features)."""
+    """Return a call of the head in one form and the loss, forward and backward, on features (samples, features)."""
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(samples, features, generator=generator).to(device).requires_grad_()
-    head = heads.GaussianHead(features, classes, factor, mean_scale=0.5, covariance_scale=0.1).to(device)
-    inputs = [z, *head.parameters()]
-    return lambda: torch.autograd.grad(head(z).sum(), inputs)
+    head = heads.GaussianHead(features, classes, factor=factor).to(device)
+    inputs, known = [z, *head.parameters()], samples // 3
+    labels = (torch.arange(known) % classes).to(device)
+
+    def work():
+        logits = head(z)
+        return torch.autograd.grad(sum(losses.ice(logits[:known], labels, logits[known:], weight=0.5).values()), inputs)
+
+    return work
 
 
-def network_step(path, images, device):
-    """Return a training step of a parameter file's network on so many images, and the engine that takes it."""
+def network_step(path, images, device, shape):
+    """Return a training step of a parameter file's network on so many images, and the engine that takes it.
+
+    `shape` replaces values of the network's shape.
+    """
     run = run_of(path, "wideresnet", "oe")
+    run = run.model_copy(update={"shape": run.shape.model_copy(update=shape)})
     known = images // 3  # 128 and 256 of the paper's 384
     run = runs.vary(run, {"known_batch": known, "outlier_batch": images - known})
     generator = torch.Generator().manual_seed(0)
@@ -51,9 +62,9 @@ def network_step(path, images, device):
     return (lambda: engine.step(index, outlier_index, 0.001, order)), engine
 
 
-def compare(path, samples, classes, images, repeats, device):
-    """Time the head in both forms for each number of classes, and the network's step; return all in seconds."""
-    step, engine = network_step(path, images, device)
+def compare(path, samples, classes, images, repeats, device, shape):
+    """Time head and loss in both forms for each number of classes, and the network's step; return all in seconds."""
+    step, engine = network_step(path, images, device, shape)
     features = engine.model.backbone.features
     sides = {
         (factor, count): head_step(factor, samples, features, count, device) for count in classes for factor in FACTORS
@@ -96,17 +107,23 @@ def main(arguments=None):
     parser.add_argument(
         "--images", type=int, help=f"in the network's step: samples, on a CPU {CPU_IMAGES}, if left out"
     )
+    parser.add_argument("--depth", type=int, help="of the network, instead of the file's")
+    parser.add_argument("--widen", type=int)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     images = options.images or (options.samples if device.type == "cuda" else CPU_IMAGES)
-    result = compare(options.params, options.samples, options.classes, images, options.repeats, device)
+    shape = {key: value for key in ("depth", "widen") if (value := getattr(options, key))}
+    result = compare(options.params, options.samples, options.classes, images, options.repeats, device, shape)
     scaled = "" if images == options.samples else f", scaled from {images}"
-    print(f"{result['network']}, a step of {options.samples} images: {result['step_seconds']:.3f} s{scaled}")
+    size = "-".join(str(result["shape"][key]) for key in ("depth", "widen"))
+    print(f"{result['network']}-{size}, a step of {options.samples} images: {result['step_seconds']:.3f} s{scaled}")
     for row in result["rows"]:
         for factor, seconds in row["seconds"].items():
             share = row["share_of_step"][factor]
-            print(f"  head, K = {row['classes']:3}, {factor:9} {seconds * 1000:8.2f} ms, {share:.3%} of the step")
+            print(
+                f"  head and loss, K = {row['classes']:3}, {factor:9} {seconds * 1000:8.2f} ms, {share:.3%} of the step"
+            )
     if options.out:
         write_json(options.out, result)
     return result

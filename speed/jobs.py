@@ -1,10 +1,11 @@
 """How many trainings side by side gain, and what load costs: the same runs by the project's own command.
 
-    python -m speed.jobs [--runs 4] [--epochs 1] [--busy 2] [--out OUT.json]
+    python -m speed.jobs [--runs 4] [--epochs 2] [--busy N] [--one-core] [--out OUT.json]
 
-The first runs from scratch of params.yaml, each with so many epochs, are trained into an empty store: with one job,
-with two, with two beside as many busy processes as `--busy` says, and with two on one core. All make the same bits
-(compared), so that what differs is time alone. The start of Python and of PyTorch is in it.
+One run from scratch of params.yaml, OE's, with so many epochs and as many seeds as `--runs` says, so that all are
+equally long, is trained into an empty store: with one job, with two and, where asked for, with two beside busy
+processes and with two on one core. All make the same bits (compared), so that what differs is time alone. The start of
+Python and of PyTorch is in it.
 """
 
 import argparse
@@ -28,9 +29,12 @@ def project(folder, count, epochs):
     """Copy parameters and tasks; return the names of the runs to train."""
     content = yaml.safe_load(paths.PARAMS.read_text())
     content["protocols"]["scratch"] |= {"epochs": epochs, "snapshots": 1}
+    (run,) = [run for run in runs.declared() if run.parent is None and run.method == "oe"][:1]
+    content["seeds"] = list(range(count))
+    content["runs"] = [{"task": run.task, "network": run.network, "protocol": "scratch", "methods": ["oe"]}]
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     shutil.copytree(paths.tasks(content["scale"]), folder / "data/tasks" / content["scale"])
-    return [run.name for run in runs.declared() if run.parent is None][:count]
+    return [f"{run.name.rpartition('-')[0]}-{seed}" for seed in content["seeds"]]
 
 
 def train(folder, names, jobs, cores=None):
@@ -52,16 +56,15 @@ def spin():
         pass
 
 
-def measure(count, epochs, busy):
+def measure(count, epochs, busy, one_core):
     """Return the seconds of each way, and what they give in relation to each other."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         names = project(folder, count, epochs)
         seconds, weights = {}, {}
-        for name, jobs, load, cores in (
-            ("one job", 1, 0, None), ("two jobs", 2, 0, None), ("two jobs, busy", 2, busy, None),
-            ("two jobs on one core", 2, 0, "0"),
-        ):  # fmt: skip
+        ways = [("one job", 1, 0, None), ("two jobs", 2, 0, None)]
+        ways += [("two jobs, busy", 2, busy, None)] * (busy > 0) + [("two jobs on one core", 2, 0, "0")] * one_core
+        for name, jobs, load, cores in ways:
             processes = [multiprocessing.Process(target=spin, daemon=True) for _ in range(load)]
             for process in processes:
                 process.start()
@@ -71,10 +74,9 @@ def measure(count, epochs, busy):
                 for process in processes:
                     process.kill()
     first = weights["one job"]
-    ratios = {
-        "one job / two jobs": seconds["one job"] / seconds["two jobs"],
-        "busy / idle": seconds["two jobs, busy"] / seconds["two jobs"],
-    }
+    ratios = {"one job / two jobs": seconds["one job"] / seconds["two jobs"]}
+    if busy:
+        ratios["busy / idle"] = seconds["two jobs, busy"] / seconds["two jobs"]
     about = {"runs": names, "epochs": epochs, "busy": busy, "cores": os.cpu_count()}
     equal = len(first) == len(names) and all(found == first for found in weights.values())
     return about | {"seconds": seconds, "ratios": ratios, "same bits": equal, "libraries": machine.versions()}
@@ -83,11 +85,12 @@ def measure(count, epochs, busy):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Time trainings one after another and side by side.")
     parser.add_argument("--runs", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--busy", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--busy", type=int, default=0, help="processes that keep cores busy in a further measurement")
+    parser.add_argument("--one-core", action="store_true", help="measure on one core, too")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    result = measure(options.runs, options.epochs, options.busy)
+    result = measure(options.runs, options.epochs, options.busy, options.one_core)
     if options.out:
         write_json(options.out, result)
     print(yaml.safe_dump(result, sort_keys=False))

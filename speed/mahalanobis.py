@@ -25,7 +25,7 @@ from speed.turns import fastest
 def fitted_head(detector, factor="lower"):
     """The Gaussian head with a fitted detector's means and covariance: LLᵀ = 2Σ, as h has no ½."""
     classes, features = detector.mu.shape
-    head = GaussianHead(features, classes, factor, mean_scale=1.0, covariance_scale=1.0).to(detector.mu)
+    head = GaussianHead(features, classes, factor=factor).to(detector.mu)
     triangle = torch.linalg.cholesky(2 * detector.cov)
     if factor == "precision":
         triangle = torch.linalg.inv(triangle)

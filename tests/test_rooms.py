@@ -56,7 +56,7 @@ def test_the_top_holds_the_method_alone():
 
 def test_the_library_is_thin():
     lines = sum(len(path.read_text().splitlines()) for path in MODULES)
-    assert lines <= 7000
+    assert lines <= 8500
     long = [
         f"{path}:{n}" for path in MODULES for n, line in enumerate(path.read_text().splitlines(), 1) if len(line) > 120
     ]

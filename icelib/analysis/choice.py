@@ -9,6 +9,7 @@ import argparse
 from icelib.config import runs
 from icelib.data import tasks
 from icelib.training import train
+from icelib.training.engine import QUANTILES
 from icelib.util import paths
 from icelib.util.errors import readable_errors
 from icelib.util.files import write_json
@@ -109,12 +110,13 @@ def outcome(history):
 
 
 def figures(last_epoch):
-    """Take from an epoch of a history what choices are made by, as shares, and the loss terms."""
+    """Take from an epoch of a history what choices are made by, as shares, the loss terms and medians of the score."""
     kinds = {
         kind: {"auroc": x["auroc"], "fpr95": x["fpr95_outlier_positive"]}
         for kind, x in last_epoch["validation"].items()
     }
-    return {"accuracy": last_epoch["accuracy"], **kinds, "loss": last_epoch["loss"]}
+    medians = {kind: x[QUANTILES.index(0.5)] for kind, x in last_epoch["score_quantiles"].items()}
+    return {"accuracy": last_epoch["accuracy"], **kinds, "loss": last_epoch["loss"], "median_score": medians}
 
 
 def choose(rows):

@@ -22,7 +22,7 @@ from icelib.util import machine
 
 SHOWN = ("plain", "oe", "energy", "ice")  # methods of Figure 4
 NEIGHBOURS, PERPLEXITY = 15, 30  # of an outlier, that are counted; of a known sample, that count in t-SNE
-PLACED = 1200  # known samples in the picture, and a third as many outliers
+PLACED = 900  # known samples in the picture, and a third as many outliers
 
 
 class Features(NamedTuple):

@@ -55,8 +55,20 @@ def cosine(a, b):
     return (a @ b / length).item() if length > 0 else float("nan")
 
 
-def measure(model, method, parameters, data, batch, steps, seed=0):
-    """Compare gradients on training batches, in the forward pass of a training step but in float32.
+def batches(data, sizes, steps, device, seed=0):
+    """Draw batches of the training part of a task: a list of known images, their labels and outliers, (N, M) `sizes`."""
+    generator = torch.Generator(device).manual_seed(seed)
+    known, outliers = Images(data["known"], device), Images(data["outliers"], device)
+    orders = (known.order(steps, min(sizes[0], len(known)), generator), outliers.order(steps, sizes[1], generator))
+    labels = data["labels"].to(device)
+    return [
+        (known.augmented(index, generator), labels[index], outliers.augmented(outlier_index, generator))
+        for index, outlier_index in zip(*orders)
+    ]
+
+
+def measure(model, method, parameters, drawn, seed=0):
+    """Compare gradients on training `batches`, in the forward pass of a training step but in float32.
 
     Known images and outliers go through the network together in training mode. Three cosines between the gradients of
     cross-entropy and of the auxiliary terms, from the head downwards:
@@ -66,22 +78,15 @@ def measure(model, method, parameters, data, batch, steps, seed=0):
     - ``shift``: of one displacement common to the features of all samples: the sum of the gradients over samples.
     - ``backbone``: of all weights of the backbone; and ``ratio``, the auxiliary gradient's norm over cross-entropy's.
 
-    `data` is the training part of a task, `batch` the numbers of known images and outliers in each of the `steps`
-    batches, `parameters` those of the method's loss. The network's batch statistics are changed, its weights are not.
+    `parameters` are those of the method's loss. The network's batch statistics are changed, its weights are not.
     Returned is a dict for each batch: the above, `logit_shares` and `outlier_shares`.
     """
-    device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    known, outliers = Images(data["known"], device), Images(data["outliers"], device)
-    size = min(batch[0], len(known))
-    orders = known.order(steps, size, generator), outliers.order(steps, batch[1], generator)
-    labels, found = data["labels"].to(device), []
+    found = []
     torch.manual_seed(seed)  # of dropout
     model.train()
-    for index, outlier_index in zip(*orders):
-        x = torch.cat([known.augmented(index, generator), outliers.augmented(outlier_index, generator)])
-        z = model.features(models.normalize(x).to(memory_format=torch.channels_last))  # (N + M, d)
-        found.append(_batch(model, z, labels[index], method.loss, parameters))
+    for known, labels, outliers in drawn:
+        x = models.normalize(torch.cat([known, outliers])).to(memory_format=torch.channels_last)
+        found.append(_batch(model, model.features(x), labels, method.loss, parameters))
     return found
 
 

@@ -6,6 +6,8 @@ from icelib import heads, models
 from icelib.data import tasks
 from icelib.training import store
 
+MOST = 5000  # training images, of which variances are estimated
+
 
 def weights(head, z, labels):
     """Weight of each direction of feature space in the learned distance (eq. 0.11), relative to a fitted covariance.
@@ -35,9 +37,11 @@ def weights(head, z, labels):
 
 
 def learned(run):
-    """Return `weights` of a trained run's head, and those of a multiple of the identity, on known training images."""
+    """Return `weights` of a trained run's head, and of a multiple of the identity, on (part of) known training images."""
     model, _ = store.load(run)
     data, _ = tasks.load(run.task, "train")
-    z = models.predict(model, data["known"], models.PRECISION, features=True).cpu()
-    sphere = heads.GaussianHead(z.shape[1], len(model.head.means), "spherical", 1.0, 1.0)
-    return weights(model.head, z, data["labels"]), weights(sphere, z, data["labels"])
+    chosen = torch.linspace(0, len(data["known"]) - 1, min(MOST, len(data["known"]))).long()
+    z = models.predict(model, data["known"][chosen], models.PRECISION, features=True).cpu()
+    sphere = heads.GaussianHead(z.shape[1], len(model.head.means), factor="spherical")
+    labels = data["labels"][chosen]
+    return weights(model.head, z, labels), weights(sphere, z, labels)

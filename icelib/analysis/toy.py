@@ -22,7 +22,7 @@ START = (-5.0, 1.2)  # of the outliers: beyond class 1, where OE's way to the mi
 FAR = 1.5, 6.0  # Mahalanobis distances of A and B from class 1's mean
 STEPS, RATE, HEAD_RATE = 60, 0.2, 0.05  # of descent, with learning rates of features and head
 MIXED = 0.05  # a rise of overlap above this is told from chance: 20 of 400 samples
-GRID = np.linspace(-6, 6, 7), np.linspace(-4.5, 4.5, 7)  # z_1 and z_2 of where outliers start in `starts`
+GRID = np.linspace(-6, 6, 7), np.linspace(-4.5, 4.5, 5)  # z_1 and z_2 of where outliers start in `starts`
 CENTRES = (0, 0), (3, 0), (-3, 0), (3, 3), (0, -4)  # of the classes, in `origins`
 
 
@@ -177,7 +177,7 @@ LOSSES = {"OE": losses.outlier_exposure, "Energy": energy, "ICE": losses.ice}
 def head(problem, method):
     """Top layer of a method at its start: ŵ, b̂ of eq. 0.9, or for ICE m = μ, LLᵀ = 2Σ, whose softmax is the same."""
     gaussian = method == "ICE"
-    made = (heads.GaussianHead(2, 2, "lower", 1.0, 1.0) if gaussian else heads.LinearHead(2, 2)).double()
+    made = (heads.GaussianHead(2, 2) if gaussian else heads.LinearHead(2, 2)).double()
     if gaussian:
         factor = torch.linalg.cholesky(2 * problem.covariance)  # L (2, 2)
         values = {"means": problem.means, "log_diagonal": factor.diagonal().log(), "lower": factor.tril(-1)}
@@ -238,7 +238,7 @@ def mixed(path, every=1):
 def starts(problem, weights=WEIGHTS, every=4):
     """Let outliers start at each place of `GRID`, and measure on every n-th step what becomes of them.
 
-    For each method, arrays (7, 7) with a row for each z_2: ``rise``, the largest overlap on the way minus that at the
+    For each method, arrays (5, 7) with a row for each z_2: ``rise``, the largest overlap on the way minus that at the
     start; ``away``, change of the distance of outliers from the nearest class mean.
     """
     found, drawn = {}, [samples(problem, (x, y)) for y in GRID[1] for x in GRID[0]]

@@ -23,19 +23,21 @@ from icelib.evaluation import kept
 from icelib.methods import METHODS
 from icelib.training import store
 from icelib.training.parallel import parallel
-from icelib.util import machine
+from icelib.util import machine, paths
 from icelib.util.errors import readable_errors
 
 FILES = ("logits.safetensors", "snapshots.json")
 CODE = ["evaluation/snapshots.py", "evaluation/kept.py", "analysis/gradients.py", "analysis/overlap.py", "models.py"]
-BATCHES = 16  # on which gradients are compared, at each epoch
+BATCHES = 8  # on which gradients are compared, at each epoch
 
 
 def shown():
     """List the declared runs that 06 and 08 show: wide residual networks from scratch where CIFAR-10 is played."""
     plays = {name: task.plays for name, task in runs.load().tasks.items()}
     place = lambda run: (plays[run.task], run.network, run.protocol)
-    return [run for run in runs.declared() if place(run) == ("CIFAR10", "wideresnet", "scratch")]
+    found = [run for run in runs.declared() if place(run) == ("CIFAR10", "wideresnet", "scratch")]
+    there = lambda run: not paths.SHOWN or (paths.results(run.scale) / "snapshots" / f"{run.name}.json").exists()
+    return [run for run in found if there(run)]  # of a recorded scale those whose snapshots are
 
 
 def place(run):
@@ -61,6 +63,7 @@ def _measure(run):
     device, near, epochs, logits = machine.device(), _near(run), [], {}
     train, validation, test = (tasks.load(run.task, part)[0] for part in ("train", "validation", "test"))
     labels, held_labels = test.pop("labels"), validation.pop("labels")
+    drawn = _drawn(run, train, device)
     for epoch in run.schedule.kept_epochs:
         model, about = store.load(run, device, epoch)
         last = epoch == run.schedule.epochs
@@ -78,7 +81,7 @@ def _measure(run):
             likelihood = _likelihood(model, train, here, z)
             logits |= {f"validation/{name}": models.logits(model, x).cpu() for name, x in held.items()}
         # last, since it changes the network's batch statistics
-        epochs.append(entry | {"contradiction": _contradiction(run, model, train)})
+        epochs.append(entry | {"contradiction": _contradiction(run, model, drawn)})
     names = {"run": run.name, "configuration": run.configuration}
     about = {"checkpoint": about.pop("sha256"), **names, "near": near, **about}
     values = names | {"digest": about["digest"], "near": near, "environment": about["environment"]}
@@ -87,16 +90,21 @@ def _measure(run):
 
 
 def _features(model, images):
-    return models.predict(model, images, models.PRECISION, features=True).cpu()
+    return models.predict(model, images, models.PRECISION, batch=250, features=True).cpu()  # in a CPU's cache
 
 
-def _contradiction(run, model, train):
+def _drawn(run, train, device):
+    """The batches on which gradients are compared, the same at every epoch; none of a method without outliers."""
+    sizes = (run.schedule.known_batch, run.schedule.outlier_batch)
+    return gradients.batches(train, sizes, BATCHES, device, run.seed) if METHODS[run.method].outliers else None
+
+
+def _contradiction(run, model, drawn):
     """Means and deviations over the batches in which a measure is defined, and their share; None if there is none."""
     method = METHODS[run.method]
     if not method.outliers:
         return None
-    batch = (run.schedule.known_batch, run.schedule.outlier_batch)
-    found = gradients.measure(model, method, run.loss, train, batch, BATCHES, run.seed)
+    found = gradients.measure(model, method, run.loss, drawn, run.seed)
     values = {name: np.array([step[name] for step in found]) for name in found[0]}
     values = {name: x[~np.isnan(x)] for name, x in values.items()}
     return {
@@ -109,8 +117,8 @@ def _contradiction(run, model, train):
 def _likelihood(model, train, logits, test):
     """For every outlier set: how the largest logit and the fitted likelihood order it and known samples."""
     z = _features(model, train["known"])
-    fitted = heads.GaussianHead(z.shape[1], logits["known"].shape[1], "lower", 1.0, 1.0)
-    fitted.estimate(z, train["labels"])  # its logits are log p(z|i), but for a constant
+    fitted = heads.GaussianHead(z.shape[1], logits["known"].shape[1])
+    fitted.estimate(z, train["labels"])  # its logits are log p(z|i), but for a factor and a constant
     values = {name: (x.max(1).values, fitted(test[name]).max(1).values) for name, x in logits.items()}
     return {
         name: overlap.opposite_order(values["known"][0], own, values["known"][1], likelihood)

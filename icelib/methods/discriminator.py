@@ -16,8 +16,7 @@ class DiscriminatorHead(LinearHead):
 
     Notes
     -----
-    Bitterwolf, Meinke, Augustin and Hein, "Breaking Down Out-of-Distribution Detection: Many Methods Based on OOD
-    Training Data Estimate a Combination of the Same Core Quantities", 2022: shared binary discriminator.
+    Bitterwolf, Meinke, Augustin and Hein, "Breaking Down Out-of-Distribution Detection", 2022: shared discriminator.
     """
 
     def __init__(self, features, classes):

@@ -220,7 +220,7 @@ def test_softmax_of_equation_11_is_the_posterior_for_twice_the_covariance(factor
     z = np.array([[0.0, 0.0], [0.5, 1.0], [2.0, -1.0]])
     density = np.stack([multivariate_normal(m, covariance).pdf(z) for m in means], 1)
     posterior = density / density.sum(1, keepdims=True)
-    head = heads.GaussianHead(2, 3, "lower", 1.0, 1.0).double()
+    head = heads.GaussianHead(2, 3).double()
     L = torch.linalg.cholesky(torch.from_numpy(factor * covariance))
     with torch.no_grad():
         head.means.copy_(torch.from_numpy(means))
@@ -235,7 +235,7 @@ def test_softmax_of_equation_11_is_the_posterior_for_twice_the_covariance(factor
 
 
 def test_the_likelihood_of_equation_11_does_not_integrate_to_one():
-    head = heads.GaussianHead(2, 1, "lower", 0.5, 0.7).double()
+    head = heads.GaussianHead(2, 1, distance=1.0).double()
     grid = torch.linspace(-12, 12, 401, dtype=torch.float64)
     z = torch.cartesian_prod(grid, grid)  # (401², 2)
     with torch.no_grad():

@@ -85,14 +85,15 @@ def test_measure_compares_the_gradients_of_a_training_step():
     }
     torch.manual_seed(0)
     model = models.Classifier(Linear(), heads.LinearHead(3, 4))
-    (found,) = gradients.measure(model, METHODS["oe"], {"weight": 0.5}, data, (16, 16), 1)
+    drawn = gradients.batches(data, (16, 16), 1, torch.device("cpu"))
+    (found,) = gradients.measure(model, METHODS["oe"], {"weight": 0.5}, drawn)
     assert np.isnan(found["features"]), "OE does not see known samples"
     assert found["raised"] == found["lowered"] == found["samples"] == 0
     assert -1 <= found["backbone"] <= 1 and found["ratio"] > 0
 
-    (bce,) = gradients.measure(model, METHODS["bce"], {"weight": 0.5}, data, (16, 16), 1)
+    (bce,) = gradients.measure(model, METHODS["bce"], {"weight": 0.5}, drawn)
     assert bce["features"] > 0.5, "pulls a known sample's features where cross-entropy pulls them"
-    (minus,) = gradients.measure(model, METHODS["bce"], {"weight": -0.5}, data, (16, 16), 1)
+    (minus,) = gradients.measure(model, METHODS["bce"], {"weight": -0.5}, drawn)
     assert minus["features"] == pytest.approx(-bce["features"], abs=1e-5)
     assert minus["backbone"] == pytest.approx(-bce["backbone"], abs=1e-5)
     assert minus["ratio"] == pytest.approx(bce["ratio"], rel=1e-5)
@@ -118,5 +119,6 @@ def test_a_loss_that_asks_for_features_gets_them():
     model = models.Classifier(Linear(), heads.LinearHead(3, 4))
     images = torch.randint(256, (32, 3, 32, 32), dtype=torch.uint8)
     data = {"known": images, "labels": torch.arange(32) % 4, "outliers": images}
-    (found,) = gradients.measure(model, METHODS["oe"]._replace(loss=loss), {}, data, (8, 8), 1)
+    drawn = gradients.batches(data, (8, 8), 1, torch.device("cpu"))
+    (found,) = gradients.measure(model, METHODS["oe"]._replace(loss=loss), {}, drawn)
     assert found["ratio"] > 0 and found["samples"] == 0 and np.isnan(found["features"])

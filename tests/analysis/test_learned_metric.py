@@ -17,14 +17,14 @@ def features(*scale):
 
 def test_an_estimated_covariance_weighs_every_direction_equally():
     z, labels = features(0.5, 1.0, 3.0, 0.3)  # far enough from zero for the shrinkage not to matter
-    head = heads.GaussianHead(4, 3, "lower", 0.5, 0.3)
+    head = heads.GaussianHead(4, 3)
     head.estimate(z, labels)
     torch.testing.assert_close(learned_metric.weights(head, z, labels), torch.ones(4).double(), rtol=0, atol=0.02)
 
 
 def test_a_spherical_one_weighs_directions_by_their_variance():
     z, labels = features(0.1, 1.0, 3.0, 0.01)
-    head = heads.GaussianHead(4, 3, "spherical", 0.5, 0.3)
+    head = heads.GaussianHead(4, 3, factor="spherical")
     expected = torch.tensor([0.01, 0.1, 1.0, 3.0]).double().square()
     found = learned_metric.weights(head, z, labels)
     torch.testing.assert_close(found, expected / expected.mean(), rtol=0.1, atol=0)

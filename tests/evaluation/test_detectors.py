@@ -9,7 +9,7 @@ from icelib.config.schema import Detectors
 from icelib.evaluation import detectors
 
 SETTINGS = Detectors(odin_temperature=1000.0, odin_noise=0.0014)
-ICE = {"factor": "lower", "mean_scale": 0.5, "covariance_scale": 0.1}
+ICE = {"distance": 2.0, "mean_scale": 0.5, "factor": "lower"}
 SHAPE = {"depth": 10, "widen": 1, "stem": "strided"}
 
 

@@ -75,7 +75,7 @@ def test_the_command_writes_the_runs_that_are_shown(measured):
     measured.params = values
     names = [f"digits-wideresnet-scratch-{method}-0" for method in ("plain", "ice")]
     assert [run.name for run in snapshots.shown()] == names
-    measured.python("evaluation.snapshots")
+    measured.python("evaluation.snapshots", "--jobs", 1)
     for folder in ("snapshots", "logits"):
         assert sorted(path.stem for path in (paths.results("tiny") / folder).iterdir()) == sorted(names)
     written = read_json(paths.results("tiny") / "snapshots" / f"{names[1]}.json")
