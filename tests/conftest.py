@@ -16,7 +16,7 @@ RUN = ("digits", "wideresnet", "scratch")
 
 def tiny_params(folder):
     """Parameters of a task on scikit-learn's digits, given as a user's own sets."""
-    ice = {"weight": 0.1, "factor": "lower", "mean_scale": 0.5, "covariance_scale": 0.1}
+    ice = {"weight": 0.1, "distance": 2.0, "mean_scale": 0.5, "factor": "lower"}
     schedule = {
         "epochs": 2,
         "known_batch": 32,
@@ -35,6 +35,7 @@ def tiny_params(folder):
         "compile": False,
         "parallel": {"jobs": 2},
         "datasets": ["gaussian"],
+        "recorded": [],
         "own_datasets": {
             "digits-train": {"path": str(folder / "train.npz")},
             "digits-test": {"path": str(folder / "test.npz")},

@@ -1,6 +1,8 @@
 """Notebooks in the pipeline: executed through papermill into reports that are equal where their content is.
 
-``python -m icelib.tools.notebooks NAME`` executes ``notebooks/NAME.ipynb`` into ``reports/SCALE/NAME.ipynb``.
+``python -m icelib.tools.notebooks NAME`` executes ``notebooks/NAME.ipynb`` into ``reports/SCALE/NAME.ipynb``; with
+``--recorded SCALE`` those notebooks that can be made of ``recorded/SCALE`` alone, without their cells that are tagged
+``local``: these need images or networks.
 """
 
 import argparse
@@ -18,6 +20,10 @@ from icelib.config import runs
 from icelib.util import paths
 from icelib.util.errors import readable_errors
 from icelib.util.files import replacing, write_bytes
+
+# notebooks that can be made of recorded scales that have such files
+RECORDED = {"03_benchmark": "metrics", "04_ablations": "metrics", "06_calibration": "logits"}
+RECORDED |= {"08_three_causes": "snapshots"}
 
 
 def run(notebook, report):
@@ -37,7 +43,8 @@ def run(notebook, report):
         try:
             with _environment(folder), _relayed(folder):
                 options = {"kernel_name": "icelib", "cwd": paths.NOTEBOOKS, "config": _config(folder)}
-                papermill.execute_notebook(notebook, out, progress_bar=_bar(notebook), **options)
+                source = _without_local_cells(notebook, folder) if paths.SHOWN else notebook
+                papermill.execute_notebook(source, out, progress_bar=_bar(notebook), **options)
         except papermill.PapermillExecutionError as error:
             _fail(out, f"{error.ename}: {error.evalue}")
         except DeadKernelError:
@@ -47,6 +54,13 @@ def run(notebook, report):
             _fail(out, f"{notebook} ended before its last cell")
     with replacing(report) as temporary:
         nbformat.write(scrub(executed), temporary)
+
+
+def _without_local_cells(notebook, folder):
+    content = nbformat.read(notebook, as_version=4)
+    content.cells = [cell for cell in content.cells if "local" not in cell.metadata.get("tags", [])]
+    nbformat.write(content, f"{folder}/{Path(notebook).name}")
+    return f"{folder}/{Path(notebook).name}"
 
 
 def _bar(notebook):
@@ -161,15 +175,28 @@ def _joined(outputs):
     return joined
 
 
+def _execute(name):
+    source, scale = paths.NOTEBOOKS / f"{name}.ipynb", runs.load().scale
+    if not source.exists():
+        there = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
+        raise ValueError(f"{paths.relative(source)} is missing; expected one of {there}")
+    figures = paths.figures(scale) / name.partition("_")[2]
+    figures.mkdir(parents=True, exist_ok=True)  # an output of the pipeline, also if it stays empty
+    run(source, paths.reports(scale) / f"{name}.ipynb")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Execute a notebook into its report.")
-    parser.add_argument("notebook", help="its name, without folder and suffix")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("notebook", nargs="?", help="its name, without folder and suffix")
+    which.add_argument("--recorded", metavar="SCALE", help="all that can be made of a recorded scale")
     with readable_errors():
-        name = parser.parse_args().notebook
-        source = paths.NOTEBOOKS / f"{name}.ipynb"
-        if not source.exists():
-            there = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
-            raise ValueError(f"{paths.relative(source)} is missing; expected one of {there}")
-        figures = paths.figures(runs.load().scale) / name.partition("_")[2]
-        figures.mkdir(parents=True, exist_ok=True)  # an output of the pipeline, also if it stays empty
-        run(source, paths.reports(runs.load().scale) / f"{name}.ipynb")
+        options = parser.parse_args()
+        names = [options.notebook]
+        if options.recorded:
+            paths.show(options.recorded)
+            names = [name for name, kind in RECORDED.items() if (paths.results(options.recorded) / kind).is_dir()]
+            if not names:
+                raise ValueError(f"{paths.relative(paths.PARAMS.parent)} holds no recorded run; see docs/recorded.md")
+        for name in names:
+            _execute(name)

@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 ROOT = Path(os.environ.get("ICELIB_ROOT") or PACKAGE.parent).resolve()
 
 PARAMS = ROOT / "params.yaml"
+RECORDED = ROOT / "recorded"  # results that git keeps, one folder for each scale, see `tools.record`
 NOTEBOOKS = ROOT / "notebooks"
 DOWNLOADS = ROOT / "data" / "downloads"  # archives as published, also those put there by hand
 DATASETS = ROOT / "data" / "sets"  # one folder of .npz files per prepared data set
@@ -28,6 +29,16 @@ def _store():
 STORE = _store()  # finished and unfinished trainings, see `training.store`
 
 
+def show(scale):
+    """Take parameters and result files from ``recorded/SCALE``, here and in processes begun here; "" ends this."""
+    global PARAMS, SHOWN
+    os.environ["ICELIB_RECORDED"] = SHOWN = scale
+    PARAMS = (RECORDED / scale if scale else ROOT) / "params.yaml"
+
+
+show(os.environ.get("ICELIB_RECORDED", ""))
+
+
 def tasks(scale):
     """Folder of the images of a scale's tasks, divided into train, validation and test."""
     return ROOT / "data" / "tasks" / scale
@@ -40,7 +51,7 @@ def checkpoints(scale):
 
 def results(scale):
     """Folder of result files."""
-    return ROOT / "results" / scale
+    return (RECORDED if SHOWN else ROOT / "results") / scale
 
 
 def figures(scale):

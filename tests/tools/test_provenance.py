@@ -56,7 +56,7 @@ def test_a_cell_tells_where_it_comes_from(inside, capsys):
         f"result file: {value} %, detector ice",
         f"score file: {value} %, detector ice",
         f"run: {NAME}",
-        "parameters: weight 0.1, factor lower",
+        "parameters: weight 0.1, ",
         "seed: 0",
         f"digest: {result['digest']}",
         f"weights: SHA-256 {weights}",

@@ -1,0 +1,205 @@
+"""Results of runs that take hours or a GPU, as git keeps them: tables and figures follow from ``recorded/SCALE`` alone.
+
+``python -m icelib.tools.record`` scores the declared runs that the store has finished, and writes
+
+- ``params.yaml``, byte for byte, which has to be committed before, under its name or in configs/;
+- ``metrics``, ``history``, ``tasks``, ``sweeps``, and ``snapshots`` where they were measured, as in ``results/SCALE``;
+- ``scores/RUN.safetensors``: ``labels``, ``predicted``, own score and MSP of every image set, float32;
+- ``logits/RUN.safetensors``: what 06 shows of them, float16;
+- ``weights/RUN.safetensors`` of some runs: convolutions in bfloat16, the rest as it is, see `load`;
+- ``origin.json``: digest, commits, date, hardware and libraries of each run, SHA-256 of each file.
+
+It can be called again as further runs are finished; what was recorded stays unless its parameters have changed.
+"""
+
+import argparse
+import datetime
+import hashlib
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+from icelib import models
+from icelib.config import runs
+from icelib.evaluation import evaluate, snapshots
+from icelib.methods import METHODS, own_detector
+from icelib.report import results
+from icelib.training import store
+from icelib.util import paths, tensors
+from icelib.util.errors import readable_errors
+from icelib.util.files import read_json, write_bytes, write_json
+
+LARGEST = {"weights": 60, "all else": 25}  # MB (10⁶ bytes) of recorded/, all scales together
+
+
+def record(jobs=None, weights=None):
+    """Record the finished declared runs; return lines that tell what is recorded and what is missing.
+
+    `weights` are names of the runs whose weights are recorded too, by default plain ones and all of the first seed.
+
+    ValueError if params.yaml is not committed, a run of `weights` is not declared, no run is finished, or the record
+    would be larger than `LARGEST`; no file is changed then.
+    """
+    choice, code = committed(), _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    params, wanted = runs.load(), {run.name: run for run in runs.declared()}
+    folder, told = paths.RECORDED / params.scale, {}
+    if weights is None:
+        weights = [run.name for run in wanted.values() if run.method == "plain" or run.seed == params.seeds[0]]
+    [runs.pick(wanted, name, "run of params.yaml") for name in weights]
+    before, changed = _before(folder)
+    trained = {name: run for name, run in wanted.items() if store.take(run)}
+    told["diverged"] = [name for name, run in trained.items() if "diverged" in store.history(run)]
+    told["not finished"] = [name for name in wanted if name not in trained and name not in before]
+    told["removed, since recorded with other parameters"] = changed
+    finished = {name: run for name, run in trained.items() if name not in told["diverged"]}
+    if not finished and not before:
+        raise ValueError(f"no declared run of scale {params.scale} is finished in {paths.relative(paths.STORE)}")
+    evaluate.evaluate_all(list(finished.values()), jobs)
+    with tempfile.TemporaryDirectory() as temporary:
+        new, origin = Path(temporary), {"params": choice, "runs": dict(before)}
+        write_bytes(new / "params.yaml", paths.PARAMS.read_bytes())
+        for name, run in finished.items():
+            about = _write(new, run, name in weights) | {"params": choice["commit"], "code": code}
+            if before.get(name, {}).get("metrics") != about["metrics"]:  # else it is what was recorded then
+                origin["runs"][name] = about | {"date": datetime.date.today().isoformat()}
+        recorded = [run for name, run in wanted.items() if name in origin["runs"]]
+        for task in {run.task for run in recorded}:
+            here = paths.results(params.scale) / "tasks" / f"{task}.json"
+            write_json(new / "tasks" / here.name, read_json(here if here.exists() else folder / "tasks" / here.name))
+        for name in params.sweeps:
+            try:
+                write_json(new / "sweeps" / f"{name}.json", results.sweep(name))
+            except ValueError as error:
+                told[f"sweep {name} is not recorded now"] = [str(error)]
+        files = {path.relative_to(folder): path for path in _files(folder) if path.stem not in [*changed, "origin"]}
+        files |= {path.relative_to(new): path for path in _files(new)}
+        sizes = _sizes(files, folder)
+        origin["files"] = {str(place): hashlib.sha256(files[place].read_bytes()).hexdigest() for place in sorted(files)}
+        for path in _files(new):
+            write_bytes(folder / path.relative_to(new), path.read_bytes())
+    write_json(folder / "origin.json", origin)
+    for path in _files(folder):
+        if path.relative_to(folder) not in [*files, Path("origin.json")]:
+            path.unlink()
+    count = f"{len(recorded)} of {len(wanted)} declared runs are recorded in {paths.relative(folder)}"
+    size = ", ".join(f"{kind} {size:.1f}" for kind, size in sizes.items())
+    return [f"{count}; MB of recorded/: {size}", *(f"{what}: {', '.join(x)}" for what, x in told.items() if x)]
+
+
+def committed():
+    """Return path, commit and date of the committed file that params.yaml equals.
+
+    ValueError if there is none: a choice is written down before its test figures are recorded.
+    """
+    content = _git("hash-object", "--", paths.PARAMS)
+    for line in _git("ls-tree", "-r", "HEAD", "--", "params.yaml", "configs", "recorded").splitlines():
+        blob, path = line.split(maxsplit=2)[2].split("\t")
+        if blob == content:
+            commit, date = _git("log", "-1", "--format=%H %aI", "--", path).split()
+            return {"path": path, "commit": commit, "date": date}
+    found = f"{paths.relative(paths.PARAMS)} is not committed as it stands, neither under its name nor in configs/"
+    raise ValueError(f"{found}; commit it first: a choice is written down before its test figures are recorded")
+
+
+def _git(*command):
+    try:  # of the checkout that holds the code
+        answer = subprocess.run(["git", *command], cwd=paths.PACKAGE.parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(f"git cannot tell what is committed: {getattr(error, 'stderr', None) or error}") from None
+    return answer.stdout.strip()
+
+
+def _before(folder):
+    """What origin.json has of the runs that stay recorded, and the names of runs, tasks and sweeps that do not."""
+    if not (folder / "origin.json").exists():
+        return {}, []
+    now = _asked()
+    paths.show(folder.name)
+    try:
+        then, found = _asked(), read_json(folder / "origin.json")["runs"]
+    finally:
+        paths.show("")
+    changed = [name for name in then if now.get(name) != then[name]]
+    return {name: about for name, about in found.items() if name not in changed}, changed
+
+
+def _asked():
+    """What the files of runs, tasks and sweeps follow from beside images and code, by their names."""
+    params = runs.load()
+    tasks = {name: task.model_dump(exclude={"title", "train"}) for name, task in params.tasks.items()}
+    same = [params.detectors, params.bootstrap]
+    found = {run.name: [run.configuration, tasks[run.task], *same] for run in runs.declared()}
+    return found | tasks | {name: sweep.model_dump() for name, sweep in params.sweeps.items()}
+
+
+def _write(folder, run, with_weights):
+    """Write the files of a run; return what origin.json has of it."""
+    place, about = evaluate.place(run), {"run": run.name, "configuration": run.configuration}
+    result = evaluate.evaluate(run)
+    write_json(folder / "history" / f"{run.name}.json", about | store.history(run))
+    write_json(folder / "metrics" / f"{run.name}.json", result)
+
+    def reduced(kind, path, reduce):
+        found, about = tensors.load(path)
+        if kept := reduce(found):
+            about = about | {"whole": about["sha256"], "run": run.model_dump()}  # SHA-256 of what it was made of
+            tensors.save(folder / kind / f"{run.name}.safetensors", kept, about)
+
+    reduced("scores", place / "scores.safetensors", lambda found: _scores(run, found))
+    if run in snapshots.shown() and (snapshots.place(run) / "snapshots.json").exists():
+        write_json(folder / "snapshots" / f"{run.name}.json", snapshots.measure(run))
+        reduced("logits", snapshots.place(run) / "logits.safetensors", lambda found: _logits(run, found))
+    if with_weights:
+        small = lambda found: {name: x.bfloat16() if x.ndim == 4 else x for name, x in found.items()}
+        reduced("weights", store.folder(run) / "weights.safetensors", small)
+    machine = {"hardware": result["environment"]["device"], "libraries": result["environment"]["libraries"]}
+    return {"digest": result["digest"], "metrics": result["sha256"]} | machine
+
+
+def _scores(run, found):
+    kept = {name: x.float() for name, x in found.items() if name.split("/")[0] in ("msp", own_detector(run.method))}
+    return kept | {name: found[name].short() for name in ("labels", "predicted")}
+
+
+def _logits(run, found):
+    """Those that 06 shows: of the first seed the last epoch, and all of ICE; of ICE's other seeds the first and last."""
+    first, ice = run.seed == runs.load().seeds[0], run.method == "ice"
+    parts = [str(run.schedule.epochs), "labels", "validation", *["0"] * ice] if first or ice else []
+    kept = {name: x for name, x in found.items() if (first and ice) or name.split("/")[0] in parts}
+    # the range of float16 is less than what the Gaussian head says of far outliers
+    return {name: x.clamp(-6e4, 6e4).half() if x.is_floating_point() else x.short() for name, x in kept.items()}
+
+
+def _sizes(files, folder):
+    """Megabytes of recorded/ by kind, with these files in the place of those of a folder."""
+    sizes = dict.fromkeys(LARGEST, 0)
+    for path in [*files.values(), *(x for x in _files(paths.RECORDED) if not x.is_relative_to(folder))]:
+        sizes["weights" if path.parent.name == "weights" else "all else"] += path.stat().st_size / 1e6
+    for kind, size in sizes.items():
+        if size > LARGEST[kind]:
+            way = "name fewer runs after --weights" if kind == "weights" else "declare fewer runs, or fewer test images"
+            raise ValueError(f"recorded/ would hold {size:.1f} MB of {kind}; expected at most {LARGEST[kind]}: {way}")
+    return sizes
+
+
+def _files(folder):
+    return [path for path in folder.rglob("[!.]*") if path.is_file()]
+
+
+def load(scale, name, device="cpu"):
+    """Load a recorded network as `store.load` does; its convolutions were rounded to bfloat16."""
+    weights, about = tensors.load(paths.RECORDED / scale / "weights" / f"{name}.safetensors", device)
+    run, classes = runs.Run(**about["run"]), len(about["classes"])
+    model = models.build(run.network, run.shape.model_dump(), METHODS[run.method].head, classes, run.head)
+    model.load_state_dict(weights)
+    return model.to(device, memory_format=torch.channels_last).eval(), about
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Record the finished declared runs in recorded/SCALE.")
+    parser.add_argument("--jobs", type=int, help="evaluations at a time")
+    parser.add_argument("--weights", nargs="*", metavar="RUN", help="runs whose weights are recorded")
+    with readable_errors():
+        print(*record(**vars(parser.parse_args())), sep="\n- ")

@@ -1,0 +1,232 @@
+"""Recorded results: what git keeps of trainings, and tables made of it alone."""
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+
+import nbformat
+import pytest
+import torch
+
+from icelib import models
+from icelib.config import runs
+from icelib.data import tasks
+from icelib.report import render, results, tables
+from icelib.tools import provenance, record
+from icelib.training import store
+from icelib.util import paths, tensors
+from tests.conftest import SOURCE, Project
+
+PLAIN, ICE = "digits-wideresnet-scratch-plain-0", "digits-wideresnet-scratch-ice-0"
+FURTHER = """
+from icelib.analysis import choice
+from icelib.evaluation import snapshots
+choice.run_all()
+snapshots.declared(1)
+"""
+TABLES = """
+from icelib.report import tables
+for name in ("table1", "table2", "table3", "extended"):
+    getattr(tables, name)().to_json(f"{name}.json", orient="records", indent=1)
+"""
+
+
+def git(project, *arguments):
+    return project.call("git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments)[1].strip()
+
+
+@pytest.fixture(scope="session")
+def recorded(measured, tmp_path_factory):
+    """The measured project with all committed, one sweep, its runs recorded and their tables kept as they were."""
+    root = tmp_path_factory.mktemp("recorded") / "project"
+    shutil.copytree(measured.root, root)
+    project = Project(root)
+    git(project, "init", "-q")
+    git(project, "add", "params.yaml")
+    git(project, "commit", "-q", "-m", "Choose")
+    project.call(sys.executable, "-c", FURTHER + TABLES)
+    project.told = project.python("tools.record")[1]
+    return project
+
+
+@pytest.fixture
+def ready(recorded, tmp_path):
+    shutil.copytree(recorded.root, tmp_path / "project")
+    return Project(tmp_path / "project")
+
+
+def origin(project):
+    return json.loads((project.root / "recorded/tiny/origin.json").read_text())
+
+
+def alone(project):
+    """Leave of a project what a clone has: no data, networks, store or results."""
+    for name in ("data", "checkpoints", "results", "figures", ".dvc"):
+        shutil.rmtree(project.root / name)
+
+
+@pytest.fixture
+def shown(inside):
+    """Its record alone, in this process."""
+    alone(inside)
+    paths.show("tiny")
+    provenance._trail.cache_clear()
+    yield inside
+    paths.show("")
+    provenance._trail.cache_clear()
+
+
+def test_tables_of_the_record_alone_are_those_of_the_runs(shown):
+    for name in ("table1", "table2", "table3", "extended"):
+        before = json.loads((shown.root / f"{name}.json").read_text())
+        assert json.loads(getattr(tables, name)().to_json(orient="records")) == before and len(before) > 50
+    assert [results.sweep(name)["sweep"] for name in results.sweeps()] == ["ice-weight"]
+
+
+def test_the_record_tells_its_origin_and_its_files_are_whole(recorded):
+    about, commit = origin(recorded), git(recorded, "rev-parse", "HEAD")
+    assert about["params"] == {"path": "params.yaml", "commit": commit, "date": about["params"]["date"]}
+    assert len(about["runs"]) == 3 and "3 of 3 declared runs are recorded in recorded/tiny" in recorded.told
+    for run in about["runs"].values():
+        assert run["params"] == commit and run["code"].startswith(commit) and run["hardware"] and run["libraries"]
+    folder = recorded.root / "recorded/tiny"
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {*about["files"], "origin.json"}
+    for place, digest in about["files"].items():
+        assert hashlib.sha256((folder / place).read_bytes()).hexdigest() == digest
+    assert (folder / "params.yaml").read_bytes() == (recorded.root / "params.yaml").read_bytes()
+
+
+def test_scores_are_own_and_msp_in_small_types(recorded):
+    found, _ = tensors.load(recorded.root / f"recorded/tiny/scores/{ICE}.safetensors")
+    whole, _ = tensors.load(recorded.root / f"results/tiny/scores/{ICE}.safetensors")
+    sets = {"known", "digits-89", "gaussian"}
+    assert set(found) == {"labels", "predicted", *(f"{name}/{x}" for name in ("ice", "msp") for x in sets)}
+    for name, x in found.items():
+        assert torch.equal(x, whole[name].to(x.dtype)) and x.dtype in (torch.float32, torch.int16)
+
+
+def test_recorded_networks_predict_as_the_trained_ones(inside):
+    model, _ = record.load("tiny", ICE)
+    (run,) = [run for run in runs.declared() if run.name == ICE]
+    trained, _ = store.load(run)
+    x = tasks.load("digits", "test")[0]["known"][:200]
+    ours, theirs = (models.predict(network, x, models.PRECISION).argmax(1) for network in (model, trained))
+    assert (ours == theirs).float().mean() > 0.9
+    own, full = model.state_dict(), trained.state_dict()
+    assert all(torch.equal(own[name], x.bfloat16().float() if x.ndim == 4 else x) for name, x in full.items())
+
+
+@pytest.mark.parametrize("name", provenance.TABLES)
+def test_every_cell_of_a_recorded_table_agrees_with_its_files(shown, capsys, name):
+    render.write(name, getattr(tables, name)(), "benchmark")
+    with pytest.raises(SystemExit) as ended:
+        provenance.main(["--recorded", "tiny", name])
+    assert ended.value.code == 0 and capsys.readouterr().out.startswith("no contradiction\n")
+
+
+def test_a_recorded_cell_tells_run_digest_data_seed_and_commits(shown, capsys):
+    render.write("table2", tables.table2(), "benchmark")
+    ask = ["table2", "--recorded", "tiny", "ICE", "scratch", "CIFAR10", "AUROC"]
+    with pytest.raises(SystemExit) as ended:
+        provenance.main(ask)
+    text, about = capsys.readouterr().out, origin(shown)["runs"][ICE]
+    assert ended.value.code == 0
+    for line in (
+        f"run: {ICE}", "seed: 0", f"digest: {about['digest']}", "images, train: SHA-256 ", "data sets: digits-train",
+        f"parameters committed in {about['params']}, code {about['code']}, recorded on {about['date']}",
+    ):  # fmt: skip
+        assert f"\n{line}" in text, line
+    path = shown.root / "recorded/tiny/params.yaml"
+    path.write_text(path.read_text().replace("weight: 0.1", "weight: 0.3"))
+    provenance._trail.cache_clear()
+    with pytest.raises(SystemExit) as ended:
+        provenance.main(ask)
+    assert ended.value.code == 1 and "SHA-256 of params.yaml in recorded/tiny" in capsys.readouterr().out
+
+
+def test_reports_of_a_record_need_nothing_else(ready):
+    alone(ready)
+    (ready.root / "params.yaml").unlink()
+    ready.python("tools.notebooks", "--recorded", "tiny")
+    for name in ("03_benchmark", "04_ablations", "06_calibration", "08_three_causes"):
+        report = nbformat.read(ready.root / f"reports/tiny/{name}.ipynb", as_version=4)
+        assert not any("custom.loss" in cell.source for cell in report.cells)
+    made = {str(path.relative_to(ready.root / "figures/tiny")) for path in ready.root.glob("figures/tiny/*/*")}
+    assert made >= {"benchmark/table1.md", "benchmark/fig1.png", "ablations/table3.md", "ablations/ice-weight.png"}
+    assert made >= {"calibration/fig5.png", "three_causes/contradiction.png"}
+    assert not (ready.root / "data").exists() and not (ready.root / "results").exists()
+
+
+def test_what_is_not_committed_is_not_recorded(ready):
+    before = ready.bytes("recorded/**/*")
+    text = (ready.root / "params.yaml").read_text()
+    (ready.root / "params.yaml").write_text(text.replace("bootstrap: 20", "bootstrap: 21"))
+    status, output = ready.python("tools.record", check=False)
+    assert status == 1 and "error: params.yaml is not committed as it stands, neither" in output
+    assert ready.bytes("recorded/**/*") == before
+    (ready.root / "configs").mkdir()
+    shutil.copy(ready.root / "params.yaml", ready.root / "configs/tiny.yaml")
+    git(ready, "add", "configs")
+    git(ready, "commit", "-q", "-m", "Choose otherwise")
+    _, output = ready.call(sys.executable, "-c", "from icelib.tools import record; print(record.committed())")
+    assert "'path': 'configs/tiny.yaml'" in output and git(ready, "rev-parse", "HEAD") in output
+
+
+def commit(project, change):
+    values = project.params
+    change(values)
+    project.params = values
+    git(project, "commit", "-q", "-m", "Choose again", "params.yaml")
+
+
+def test_what_was_recorded_stays_until_its_parameters_change(ready):
+    before = ready.bytes("recorded/tiny/*/*")
+    shutil.rmtree(ready.root / ".dvc/store")
+    shutil.rmtree(ready.root / "checkpoints")
+    commit(ready, lambda x: x["runs"].append(dict(x["runs"][0], protocol="finetune", methods=["ice"])))
+    _, output = ready.python("tools.record")
+    assert (
+        "3 of 4 declared runs are recorded" in output and "\n- not finished: digits-wideresnet-finetune-ice-0" in output
+    )
+    assert ready.bytes("recorded/tiny/*/*") == before and set(origin(ready)["runs"]) == {
+        PLAIN,
+        ICE,
+        ICE.replace("ice", "oe"),
+    }
+    commit(ready, lambda x: x["train"]["ice"].update(weight=0.3))
+    _, output = ready.python("tools.record")
+    assert "2 of 4" in output and f"\n- removed, since recorded with other parameters: {ICE}" in output
+    assert set(ready.bytes("recorded/tiny/*/*")) == {path for path in before if ICE not in path}
+    ready.call(
+        sys.executable, "-c", TABLES.replace("from", "from icelib.util import paths; paths.show('tiny')\nfrom", 1)
+    )
+    rows = json.loads((ready.root / "table3.json").read_text())
+    assert {row["row"] for row in rows if row["seeds"] == 0} >= {"ICE"}, "a row that is not recorded is not run"
+
+
+def test_too_large_a_record_is_refused(ready):
+    before = ready.bytes("recorded/**/*")
+    small = "from icelib.tools import record; record.LARGEST['weights'] = 0.001; record.record()"
+    status, output = ready.call(sys.executable, "-c", small, check=False)
+    assert status == 1 and re.search(
+        r"would hold \d\.\d MB of weights; expected at most 0.001: name fewer runs", output
+    )
+    assert ready.bytes("recorded/**/*") == before
+
+
+FILES = [*sorted((SOURCE / "configs").glob("*.yaml")), *sorted((SOURCE / "recorded").glob("*/params.yaml"))]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_every_configuration_can_be_used_today(path, monkeypatch):
+    monkeypatch.setattr(paths, "PARAMS", path)
+    assert runs.load(path).scale == (path.parent.name if path.name == "params.yaml" else path.stem)
+    assert runs.declared()
+    if path.name == "params.yaml":
+        about = json.loads((path.parent / "origin.json").read_text())
+        there = [x for x in path.parent.rglob("*") if x.is_file() and x.name != "origin.json"]
+        found = {str(x.relative_to(path.parent)): hashlib.sha256(x.read_bytes()).hexdigest() for x in there}
+        assert found == about["files"]
