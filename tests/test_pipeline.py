@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import SOURCE, make_project
 
 STAGE = re.compile(r"^Running stage '(?:.*:)?(.+)':", re.M)
-RESULTS = {f"results@{name}" for name in ("benchmark", "ablations", "tsne", "calibration", "three_causes")}
+RESULTS = {"results"}
 DRAWN = (
     "toy/fig2", "toy/fig3", "audit/class_ratios", "benchmark/fig1", "ablations/ice-weight", "tsne/fig4",
     "calibration/fig5", "calibration/reliability", "three_causes/contradiction",
@@ -43,6 +43,8 @@ def finished(tmp_path_factory):
     root = tmp_path_factory.mktemp("pipeline") / "a project"
     root.mkdir()
     project = make_project(root)
+    # in the stages' own processes: workers would import everything once more, on a core that other tests need
+    project.params = project.params | {"parallel": {"jobs": 1}}
     project.call("git", "init", "-q")
     project.call(sys.executable, "-m", "dvc", "init", "-q")
     # from notebooks/, as a reader in JupyterLab's terminal would
@@ -56,7 +58,7 @@ def made(project):
 
 
 def test_one_command_makes_everything(finished):
-    stages = {"check", "task@digits", "train", "evaluate", "snapshots", "sweeps", "toy", "audit", "data@gaussian"}
+    stages = {"check", "task@digits", "train", "evaluate", "snapshots", "sweeps", "theory", "data@gaussian"}
     assert set(finished.first) == stages | RESULTS | {"own_data@digits-train", "own_data@digits-test"}
     assert trained(finished.output) == [4, 2], "the declared runs, and the candidates of the sweep"
     for name in DRAWN:
@@ -106,8 +108,8 @@ def test_a_new_lambda_trains_and_evaluates_the_runs_of_ice_alone(finished):
     assert stages == ["check", "train", "evaluate"] and trained(output) == [3] and evaluated() == 4 + 3
     values["train"]["ice"]["weight"] = 0.1
     finished.params = values
-    _, output = repro(finished, "evaluate")
-    assert trained(output) == [] and evaluated() == 4 + 3
+    stages, output = repro(finished, "train")
+    assert stages == ["check", "train"] and trained(output) == []
 
 
 def test_a_notebook_that_raises_is_no_report(ready):
@@ -152,7 +154,7 @@ def test_results_are_the_same_bytes_when_trained_anew(finished):
     shutil.rmtree(finished.root / ".dvc/store")
     shutil.rmtree(finished.root / "checkpoints")
     values = finished.params
-    values["parallel"]["jobs"] = 1
+    values["parallel"]["jobs"] = 2
     finished.params = values
     stages, output = repro(finished, "--force")
     assert trained(output) == [4, 2] and set(stages) == set(finished.first)

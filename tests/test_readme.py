@@ -185,7 +185,7 @@ def test_the_pipeline_after_each_of_the_examples(ready):
     assert trained(output) == []
     change(ready, SEEDS)
     stages, output = repro(ready)
-    assert trained(output)[0] == 3 and "results@ablations" in stages
+    assert trained(output)[0] == 3 and "results" in stages
     table = (ready.root / "figures/tiny/ablations/table3.md").read_text()
     assert re.search(r"split ICE.*\d ± \d", table)
     assert "mine" in (ready.root / "figures/tiny/benchmark/table1.md").read_text()

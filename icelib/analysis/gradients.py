@@ -56,7 +56,7 @@ def cosine(a, b):
 
 
 def batches(data, sizes, steps, device, seed=0):
-    """Draw batches of the training part of a task: a list of known images, their labels and outliers, (N, M) `sizes`."""
+    """Draw batches of the training part of a task: known images, their labels and outliers, (N, M) `sizes`."""
     generator = torch.Generator(device).manual_seed(seed)
     known, outliers = Images(data["known"], device), Images(data["outliers"], device)
     orders = (known.order(steps, min(sizes[0], len(known)), generator), outliers.order(steps, sizes[1], generator))

@@ -37,7 +37,7 @@ def weights(head, z, labels):
 
 
 def learned(run):
-    """Return `weights` of a trained run's head, and of a multiple of the identity, on (part of) known training images."""
+    """Return `weights` of a trained run's head, and of a multiple of the identity, on known training images."""
     model, _ = store.load(run)
     data, _ = tasks.load(run.task, "train")
     chosen = torch.linspace(0, len(data["known"]) - 1, min(MOST, len(data["known"]))).long()

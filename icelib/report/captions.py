@@ -56,7 +56,7 @@ TABLES = {
         "Differences by paired seeds",
         "Points by which the first method exceeds the second, seed by seed and on one device, each by its own score "
         "(MSP of plain training, from scratch also beside fine-tuned ones), with the 95 % t interval of the mean over "
-        "seeds, each for itself, not corrected for their number. Ahead: better (less FPR95), and 0 is not in the interval; "
+        "seeds, each for itself, not corrected for their number. Ahead: better (less FPR95), 0 not in the interval; "
         f"behind: worse likewise; open: neither, or fewer than {SEEDS} pairs. Smallest shown: half the interval; these "
         "seeds could have shown no smaller difference.",
         (),

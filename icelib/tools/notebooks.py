@@ -1,8 +1,8 @@
 """Notebooks in the pipeline: executed through papermill into reports that are equal where their content is.
 
-``python -m icelib.tools.notebooks NAME`` executes ``notebooks/NAME.ipynb`` into ``reports/SCALE/NAME.ipynb``; with
-``--recorded SCALE`` those notebooks that can be made of ``recorded/SCALE`` alone, without their cells that are tagged
-``local``: these need images or networks.
+``python -m icelib.tools.notebooks NAME …`` executes ``notebooks/NAME.ipynb`` into ``reports/SCALE/NAME.ipynb``, several
+side by side; with ``--recorded SCALE`` those notebooks that can be made of ``recorded/SCALE`` alone, without their
+cells that are tagged ``local``: these need images or networks.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 import nbformat
 
 from icelib.config import runs
+from icelib.training.parallel import parallel
 from icelib.util import paths
 from icelib.util.errors import readable_errors
 from icelib.util.files import replacing, write_bytes
@@ -141,11 +142,10 @@ def _left_out(cell):
 
 
 def _fail(executed, reason):
-    """Tell why a notebook failed, keep what was executed of it, and end the process."""
+    """Raise ValueError with why a notebook failed, and keep what was executed of it."""
     kept = paths.SCRATCH / executed.name
-    print(f"error: {reason}\n(see {paths.relative(kept)})", file=sys.stderr)
     write_bytes(kept, executed.read_bytes())
-    sys.exit(1)
+    raise ValueError(f"{reason}\n(see {paths.relative(kept)})")
 
 
 def scrub(notebook):
@@ -188,15 +188,17 @@ def _execute(name):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Execute a notebook into its report.")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("notebook", nargs="?", help="its name, without folder and suffix")
+    which.add_argument("notebook", nargs="*", default=[], help="its name, without folder and suffix")
     which.add_argument("--recorded", metavar="SCALE", help="all that can be made of a recorded scale")
     with readable_errors():
         options = parser.parse_args()
-        names = [options.notebook]
+        names = options.notebook
         if options.recorded:
             paths.show(options.recorded)
             names = [name for name, kind in RECORDED.items() if (paths.results(options.recorded) / kind).is_dir()]
             if not names:
                 raise ValueError(f"{paths.relative(paths.PARAMS.parent)} holds no recorded run; see docs/recorded.md")
-        for name in names:
-            _execute(name)
+        if len(names) == 1:
+            _execute(*names)
+        else:
+            parallel(_execute, names, what="notebooks")

@@ -3,8 +3,8 @@
 ``python -m icelib.tools.provenance TABLE WORD …`` tells it of a cell of ``table1``, ``table2``, ``table3`` or
 ``extended``, for example ``table2 ICE scratch CIFAR10 AUROC``; without words all cells are checked. The first line says
 whether files contradict each other; the exit status is then 1. ``--recorded SCALE`` is of the tables of a recorded
-scale, whose files are compared with its ``origin.json`` in place of today's code and images. Weights, scores and images that are not here, as in a
-fresh clone, are told and contradict nothing.
+scale, whose files are compared with its ``origin.json`` in place of today's code and images. Weights, scores and
+images that are not here, as in a fresh clone, are told and contradict nothing.
 """
 
 import argparse

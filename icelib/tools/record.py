@@ -164,7 +164,7 @@ def _scores(run, found):
 
 
 def _logits(run, found):
-    """Those that 06 shows: of the first seed the last epoch, and all of ICE; of ICE's other seeds the first and last."""
+    """Those that 06 shows: of the first seed the last epoch, and all of ICE; of its other seeds the first and last."""
     first, ice = run.seed == runs.load().seeds[0], run.method == "ice"
     parts = [str(run.schedule.epochs), "labels", "validation", *["0"] * ice] if first or ice else []
     kept = {name: x for name, x in found.items() if (first and ice) or name.split("/")[0] in parts}
