@@ -44,5 +44,5 @@ endif
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python is %s, expected 3.11 or newer; try make PYTHON=python3.11" % sys.version.split()[0])'
 	"$(PYTHON)" -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --constraint requirements.lock --editable ".[pipeline,dev]"
 	@printf '%s' "$(CURDIR)" > .venv/ready

@@ -29,7 +29,8 @@ def test_the_lock_satisfies_pyproject():
     import tomllib
 
     project = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]
-    for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
+    extras = project["optional-dependencies"]
+    for text in project["dependencies"] + extras["pipeline"] + extras["dev"]:
         wanted = Requirement(text)
         pins = [next(iter(r.specifier)).version for r in lock() if r.name == wanted.name]
         assert pins and all(wanted.specifier.contains(pin) for pin in pins), text

@@ -172,7 +172,8 @@ def _commit(path):
     """Name the commit that last changed a file."""
     with contextlib.suppress(OSError):  # git is not installed
         command = ["git", "log", "-1", "--format=commit %h of %as, %s", "--", path]
-        return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True).stdout.strip() or "in no commit"
+        answer = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+        return (answer.stderr.partition("\n")[0] if answer.returncode else answer.stdout.strip()) or "in no commit"
 
 
 def trace(name, cell):
