@@ -214,16 +214,16 @@ def test_killed_and_then_given_twice_at_once_the_command_ends_in_the_same_bits(e
     assert outputs(entry, ["."]) == undisturbed
 
 
-def test_a_kernel_that_dies_or_ends_early_makes_no_report(inside, tmp_path, capfd):
+def test_a_kernel_that_dies_or_ends_early_makes_no_report(inside, tmp_path):
     def execute(*cells):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         nbformat.write(notebook, tmp_path / "n.ipynb")
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(ValueError) as ended:
             notebooks.run(tmp_path / "n.ipynb", tmp_path / "r.ipynb")
-        assert ended.value.code == 1 and not (tmp_path / "r.ipynb").exists()
+        assert not (tmp_path / "r.ipynb").exists()
         assert (paths.SCRATCH / "r.failed.ipynb").exists()
-        return capfd.readouterr().err
+        return str(ended.value)
 
     told = execute("import os; os.kill(os.getpid(), 9)")
-    assert "n.ipynb died: it was killed, or memory ran out" in told and "Traceback" not in told
+    assert "n.ipynb died: it was killed, or memory ran out" in told
     assert "n.ipynb ended before its last cell" in execute("import sys; sys.exit(0)", "print('the rest')")

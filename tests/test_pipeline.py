@@ -109,7 +109,7 @@ def test_a_new_lambda_trains_and_evaluates_the_runs_of_ice_alone(finished):
     values["train"]["ice"]["weight"] = 0.1
     finished.params = values
     stages, output = repro(finished, "train")
-    assert stages == ["check", "train"] and trained(output) == []
+    assert stages == ["train"] and trained(output) == [], "DVC remembers the check, and the store the trainings"
 
 
 def test_a_notebook_that_raises_is_no_report(ready):

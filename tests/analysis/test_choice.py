@@ -21,7 +21,8 @@ def row(accuracy, outliers=0.9, jigsaw=0.5):
 def history(accuracy, auroc=0.9):
     """As `store.history` returns it, of a training of two epochs."""
     kinds = {kind: {"auroc": auroc, "fpr95_outlier_positive": 0.1} for kind in ("outliers", "jigsaw")}
-    epoch = {"accuracy": accuracy, "validation": kinds, "loss": {"cross_entropy": 1.0}}
+    quantiles = {kind: [0.1 * i for i in range(7)] for kind in ("known", *kinds)}
+    epoch = {"accuracy": accuracy, "validation": kinds, "loss": {"cross_entropy": 1.0}, "score_quantiles": quantiles}
     return {"digest": "d", "epochs": [epoch | {"accuracy": 0.0}, epoch]}
 
 
