@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -21,7 +22,7 @@ from tests.test_pipeline import repro, trained
 
 PAGES = [SOURCE / "README.md", *sorted((SOURCE / "docs").glob("*.md"))]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGES[0].read_text(), re.S)
-(CODE,) = [text for language, text in BLOCKS if language == "python"]
+LOOP, CODE = [text for language, text in BLOCKS if language == "python"]
 FILE = re.match(r"# (icelib/methods/(\w+)\.py)\n", CODE)
 LOSS, OWN, SEEDS = [yaml.safe_load(text) for language, text in BLOCKS if language == "yaml"]
 TASK = next(name for name, task in runs.load().tasks.items() if task.plays == "CIFAR10")
@@ -69,6 +70,14 @@ print(render.markdown("table3", tables.table3()))
 
 def entries(project):
     return {path.name: path.stat().st_mtime_ns for path in (project.root / ".dvc/store/runs").iterdir()}
+
+
+def test_the_head_and_loss_for_a_loop_of_ones_own_give_gradients():
+    torch.manual_seed(0)
+    backbone = torch.nn.Linear(20, 64)
+    names = {"backbone": backbone, "x": torch.randn(30, 20), "labels": torch.arange(30) % 11 - 1}
+    exec(LOOP, names)
+    assert backbone.weight.grad.abs().sum() > 0 and names["head"].means.grad.isfinite().all()
 
 
 def test_the_permanent_loss_trains_alone_and_has_a_row(ready):
