@@ -33,7 +33,7 @@ def in_use(name, change):
     sweep = runs.load().sweeps[name]
     protocol = "scratch" if sweep.protocol == "sweep" else sweep.protocol
     used = runs.run(sweep.task, sweep.network, protocol, sweep.method, runs.load().seeds[0])
-    return runs.vary(used, change) == used
+    return runs.vary(used, sweep.base | change) == used
 
 
 def run_all():

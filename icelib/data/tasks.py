@@ -73,6 +73,7 @@ def divide(task):
     validated, trained = (auxiliary[auxiliary_order][chosen] for chosen in (validates, ~validates))
     if not (known_held and len(validated) and len(trained)):
         found = f"{task.validation_share} of {len(images)} known and {len(auxiliary)} auxiliary images"
+        found += f" with auxiliary_validation = {held_classes}" if held_classes else ""
         raise ValueError(f"validation_share = {found} leaves none to validate on or to train on")
     for label, name in enumerate(classes):
         if not (labels[kept] == label).any():
