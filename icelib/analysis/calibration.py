@@ -85,6 +85,8 @@ def debiased(probability, true, weight, strata=None):
         np.bincount(groups * BINS + bins, x, np.prod(shape)).reshape(shape) for x in (residual, residual**2)
     )
     size = np.bincount(groups)[:, None]
+    if size.min() < 2:
+        raise ValueError(f"strata of {size.ravel().tolist()} samples; expected at least two in each")
     variance = (size / (size - 1) * (squares - sums**2 / size)).sum(0)  # (BINS,)
     filled = np.bincount(bins, weight, BINS).clip(np.finfo(float).tiny)  # an empty bin adds 0
     value = float(((sums.sum(0) ** 2 - variance) / filled).sum())
@@ -119,12 +121,17 @@ def classification(logits, labels):
 
 
 def declared(seed=None):
-    """List the runs that are shown, those from scratch on the task that plays CIFAR-10, of one seed or the first."""
-    seed = runs.load().seeds[0] if seed is None else seed
-    found = [run for key, group in runs.by_block().items() if key[:3] == SHOWN for run in group if run.seed == seed]
+    """List the runs that are shown, those from scratch on the task that plays CIFAR-10, of one seed or the first.
+
+    Of a recorded scale the first is the first seed with recorded logits.
+    """
+    found = [run for key, group in runs.by_block().items() if key[:3] == SHOWN for run in group]
     # a score that reads features cannot be had from logits, of which a recorded scale has some
     found = [run for run in found if "features" not in inspect.signature(METHODS[run.method].score).parameters]
-    return [run for run in found if not paths.SHOWN or _place(run).exists()]
+    found = [run for run in found if not paths.SHOWN or _place(run).exists()]
+    there = {run.seed for run in found}
+    seed = next((x for x in runs.load().seeds if x in there), None) if seed is None else seed
+    return [run for run in found if run.seed == seed]
 
 
 def _place(run):

@@ -210,6 +210,10 @@ def task_playing(paper_known):
 def check():
     """Read params.yaml, look up all that it declares, and write that nothing is wrong: a file of constant content."""
     declared()
+    for scale in load().recorded:
+        if not (path := paths.RECORDED / scale / "origin.json").exists():
+            found = f"recorded = {load().recorded}: {paths.relative(path)} is missing"
+            raise ValueError(f"{found}; nothing of it is recorded yet")
     write_bytes(paths.CHECKED, b"params.yaml can be used\n")
 
 

@@ -396,6 +396,12 @@ class Params(Strict):
     bootstrap: Annotated[int, Field(gt=0, le=1_000_000)]  # redrawn samples behind an interval over images
 
     @model_validator(mode="after")
+    def _recorded_scales_are_others(self):
+        if self.scale in self.recorded:  # its reports would be written over those of this one
+            raise ValueError(f"recorded = {self.recorded}: {self.scale!r} is this file's own scale; expected others")
+        return self
+
+    @model_validator(mode="after")
     def _sets_in_use_are_prepared(self):
         for name in self.own_datasets:
             if name in PUBLISHED:

@@ -7,7 +7,8 @@
 - ``scores/RUN.safetensors``: ``labels``, ``predicted``, own score and MSP of every image set, float32;
 - ``logits/RUN.safetensors``: what 06 shows of them, float16;
 - ``weights/RUN.safetensors`` of some runs: convolutions in bfloat16, the rest as it is, see `load`;
-- ``origin.json``: digest, commits, date, hardware and libraries of each run, SHA-256 of each file.
+- ``origin.json``: digest, commits, date, hardware and libraries of each run, hashes of what each run, task and sweep
+  was asked with, and SHA-256 of each file.
 
 It can be called again as further runs are finished; what was recorded stays unless its parameters have changed.
 """
@@ -15,6 +16,7 @@ It can be called again as further runs are finished; what was recorded stays unl
 import argparse
 import datetime
 import hashlib
+import json
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,6 +24,7 @@ from pathlib import Path
 import torch
 
 from icelib import models
+from icelib.analysis import choice
 from icelib.config import runs
 from icelib.evaluation import evaluate, snapshots
 from icelib.methods import METHODS, own_detector
@@ -42,13 +45,14 @@ def record(jobs=None, weights=None):
     ValueError if params.yaml is not committed, a run of `weights` is not declared, no run is finished, or the record
     would be larger than `LARGEST`; no file is changed then.
     """
-    choice, code = committed(), _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    plan, code = committed(), _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     params, wanted = runs.load(), {run.name: run for run in runs.declared()}
     folder, told = paths.RECORDED / params.scale, {}
     if weights is None:
         weights = [run.name for run in wanted.values() if run.method == "plain" or run.seed == params.seeds[0]]
     [runs.pick(wanted, name, "run of params.yaml") for name in weights]
-    before, changed = _before(folder)
+    asked = _asked()
+    before, changed = _before(folder, asked)
     trained = {name: run for name, run in wanted.items() if store.take(run)}
     told["diverged"] = [name for name, run in trained.items() if "diverged" in store.history(run)]
     told["not finished"] = [name for name in wanted if name not in trained and name not in before]
@@ -58,12 +62,13 @@ def record(jobs=None, weights=None):
         raise ValueError(f"no declared run of scale {params.scale} is finished in {paths.relative(paths.STORE)}")
     evaluate.evaluate_all(list(finished.values()), jobs)
     with tempfile.TemporaryDirectory() as temporary:
-        new, origin = Path(temporary), {"params": choice, "runs": dict(before)}
-        write_bytes(new / "params.yaml", paths.PARAMS.read_bytes())
+        new, origin, gone = Path(temporary), {"params": plan, "runs": dict(before)}, [*changed, "origin"]
         for name, run in finished.items():
-            about = _write(new, run, name in weights) | {"params": choice["commit"], "code": code}
+            about = _write(new, run, name in weights) | {"params": plan["commit"], "code": code}
             if before.get(name, {}).get("metrics") != about["metrics"]:  # else it is what was recorded then
                 origin["runs"][name] = about | {"date": datetime.date.today().isoformat()}
+            if before.get(name, {}).get("digest") != about["digest"]:
+                gone.append(name)  # of another training are also those files that are not written now
         recorded = [run for name, run in wanted.items() if name in origin["runs"]]
         for task in {run.task for run in recorded}:
             here = paths.results(params.scale) / "tasks" / f"{task}.json"
@@ -73,16 +78,19 @@ def record(jobs=None, weights=None):
                 write_json(new / "sweeps" / f"{name}.json", results.sweep(name))
             except ValueError as error:
                 told[f"sweep {name} is not recorded now"] = [str(error)]
-        files = {path.relative_to(folder): path for path in _files(folder) if path.stem not in [*changed, "origin"]}
+        write_bytes(new / "params.yaml", paths.PARAMS.read_bytes())
+        files = {path.relative_to(folder): path for path in _files(folder) if path.stem not in gone}
         files |= {path.relative_to(new): path for path in _files(new)}
         sizes = _sizes(files, folder)
         origin["files"] = {str(place): hashlib.sha256(files[place].read_bytes()).hexdigest() for place in sorted(files)}
-        for path in _files(new):
+        names = {path.stem for path in files}
+        origin["asked"] = {name: value for name, value in asked.items() if name in names}
+        for path in sorted(_files(new), key=lambda path: path.name == "params.yaml"):  # it tells of the others: last
             write_bytes(folder / path.relative_to(new), path.read_bytes())
-    write_json(folder / "origin.json", origin)
     for path in _files(folder):
         if path.relative_to(folder) not in [*files, Path("origin.json")]:
             path.unlink()
+    write_json(folder / "origin.json", origin)
     count = f"{len(recorded)} of {len(wanted)} declared runs are recorded in {paths.relative(folder)}"
     size = ", ".join(f"{kind} {size:.1f}" for kind, size in sizes.items())
     return [f"{count}; MB of recorded/: {size}", *(f"{what}: {', '.join(x)}" for what, x in told.items() if x)]
@@ -111,27 +119,26 @@ def _git(*command):
     return answer.stdout.strip()
 
 
-def _before(folder):
+def _before(folder, asked):
     """What origin.json has of the runs that stay recorded, and the names of runs, tasks and sweeps that do not."""
     if not (folder / "origin.json").exists():
         return {}, []
-    now = _asked()
-    paths.show(folder.name)
-    try:
-        then, found = _asked(), read_json(folder / "origin.json")["runs"]
-    finally:
-        paths.show("")
-    changed = [name for name in then if now.get(name) != then[name]]
-    return {name: about for name, about in found.items() if name not in changed}, changed
+    found = read_json(folder / "origin.json")  # not params.yaml beside it, which may have been edited in place
+    changed = [name for name, value in found["asked"].items() if asked.get(name) != value]
+    return {name: about for name, about in found["runs"].items() if name not in changed}, changed
 
 
 def _asked():
-    """What the files of runs, tasks and sweeps follow from beside images and code, by their names."""
-    params = runs.load()
-    tasks = {name: task.model_dump(exclude={"title", "train"}) for name, task in params.tasks.items()}
-    same = [params.detectors, params.bootstrap]
-    found = {run.name: [run.configuration, tasks[run.task], *same] for run in runs.declared()}
-    return found | tasks | {name: sweep.model_dump() for name, sweep in params.sweeps.items()}
+    """Hashes of what the files of runs, tasks and sweeps follow from beside images and code, by their names."""
+    params, test = runs.load(), {"outliers", "near", "far", "outlier_images", "images"}
+    dump = lambda task, *less: task.model_dump(exclude={"title", "train", *less}, exclude_defaults=True)
+    found = {name: dump(task) for name, task in params.tasks.items()}
+    same = [params.detectors.model_dump(), params.bootstrap]
+    found |= {run.name: [run.configuration, found[run.task], *same] for run in runs.declared()}
+    for name, sweep in params.sweeps.items():
+        tried = [[change, run.configuration] for change, run in choice.candidates(name)]
+        found[name] = [tried, dump(params.tasks[sweep.task], *test)]
+    return {name: hashlib.sha256(json.dumps(x, sort_keys=True).encode()).hexdigest()[:32] for name, x in found.items()}
 
 
 def _write(folder, run, with_weights):

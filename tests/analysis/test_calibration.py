@@ -134,6 +134,9 @@ def test_what_is_drawn_apart_does_not_vary():
     assert calibration.debiased(*stated, strata=stated[1]) == pytest.approx((0, 0, 0))
     value, low, high = calibration.debiased(*stated)
     assert value < 0 and low < 0 < high
+    with pytest.raises(ValueError, match=r"strata of \[1, 50\] samples; expected at least two in each"):
+        stated = calibration.even_mixture(np.full(50, 0.5), np.full(1, 0.5))
+        calibration.debiased(*stated, strata=stated[1])
 
 
 def test_classification_states_the_largest_softmax():

@@ -9,8 +9,10 @@ import sys
 import nbformat
 import pytest
 import torch
+import yaml
 
 from icelib import models
+from icelib.analysis import calibration
 from icelib.config import runs
 from icelib.data import tasks
 from icelib.report import render, results, tables
@@ -160,6 +162,25 @@ def test_reports_of_a_record_need_nothing_else(ready):
     assert not (ready.root / "data").exists() and not (ready.root / "results").exists()
 
 
+def test_the_first_seed_that_is_recorded_is_shown(shown):
+    path = shown.root / "recorded/tiny/params.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"seeds": [1, 0]}, sort_keys=False))
+    assert {run.name for run in calibration.declared()} >= {PLAIN, ICE}
+    assert set(calibration.load()) >= {"plain", "ice"} and not calibration.declared(1)
+
+
+def test_scales_that_are_not_recorded_or_would_be_overwritten_are_refused(inside):
+    for scale, message in (
+        ("desk", "recorded/desk/origin.json is missing"),
+        ("tiny", "'tiny' is this file's own scale"),
+    ):
+        inside.params = inside.params | {"recorded": [scale]}
+        with pytest.raises(ValueError, match=message):
+            runs.check()
+    inside.params = inside.params | {"scale": "other"}
+    runs.check()
+
+
 def test_what_is_not_committed_is_not_recorded(ready):
     before = ready.bytes("recorded/**/*")
     text = (ready.root / "params.yaml").read_text()
@@ -197,14 +218,30 @@ def test_what_was_recorded_stays_until_its_parameters_change(ready):
         ICE.replace("ice", "oe"),
     }
     commit(ready, lambda x: x["train"]["ice"].update(weight=0.3))
+    shutil.copy(ready.root / "params.yaml", ready.root / "recorded/tiny")  # a plan may be edited where it lies
     _, output = ready.python("tools.record")
     assert "2 of 4" in output and f"\n- removed, since recorded with other parameters: {ICE}" in output
-    assert set(ready.bytes("recorded/tiny/*/*")) == {path for path in before if ICE not in path}
+    left = {path for path in before if ICE not in path}
+    assert set(ready.bytes("recorded/tiny/*/*")) == left
     ready.call(
         sys.executable, "-c", TABLES.replace("from", "from icelib.util import paths; paths.show('tiny')\nfrom", 1)
     )
     rows = json.loads((ready.root / "table3.json").read_text())
     assert {row["row"] for row in rows if row["seeds"] == 0} >= {"ICE"}, "a row that is not recorded is not run"
+    commit(ready, lambda x: x["protocols"]["sweep"].update(epochs=3))
+    _, output = ready.python("tools.record")
+    assert "\n- removed, since recorded with other parameters: ice-weight" in output
+    assert set(ready.bytes("recorded/tiny/*/*")) == {path for path in left if "ice-weight" not in path}
+    assert all("ice-weight" not in path for path in [*origin(ready)["files"], *origin(ready)["asked"]])
+
+
+def test_nothing_of_another_training_stays(ready):
+    about, before = origin(ready), set(ready.bytes("recorded/tiny/*/*"))
+    about["runs"][ICE] |= {"digest": "of other code", "metrics": "other"}
+    (ready.root / "recorded/tiny/origin.json").write_text(json.dumps(about))
+    ready.python("tools.record", "--weights")
+    gone = before - set(ready.bytes("recorded/tiny/*/*"))
+    assert gone == {path for path in before if path.endswith(f"weights/{ICE}.safetensors")} and len(gone) == 1
 
 
 def test_too_large_a_record_is_refused(ready):
