@@ -2,7 +2,7 @@
 
 ``python -m icelib.tools.record`` scores the declared runs that the store has finished, and writes
 
-- ``params.yaml``, byte for byte, which has to be committed before, under its name or in configs/;
+- ``params.yaml``, byte for byte, which has to be committed before: under its name, in configs/ or in recorded/;
 - ``metrics``, ``history``, ``tasks``, ``sweeps``, and ``snapshots`` where they were measured, as in ``results/SCALE``;
 - ``scores/RUN.safetensors``: ``labels``, ``predicted``, own score and MSP of every image set, float32;
 - ``logits/RUN.safetensors``: what 06 shows of them, float16;
@@ -108,7 +108,7 @@ def committed():
             commit, date = _git("log", "-1", "--format=%H %aI", "--", path).split()
             return {"path": path, "commit": commit, "date": date}
     found = f"{paths.relative(paths.PARAMS)} is not committed as it stands, neither under its name nor in configs/"
-    raise ValueError(f"{found}; commit it first: a choice is written down before its test figures are recorded")
+    raise ValueError(f"{found} or recorded/; commit it first: a choice is written down before its test figures are recorded")
 
 
 def _git(*command):
