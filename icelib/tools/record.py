@@ -108,7 +108,7 @@ def committed():
             commit, date = _git("log", "-1", "--format=%H %aI", "--", path).split()
             return {"path": path, "commit": commit, "date": date}
     found = f"{paths.relative(paths.PARAMS)} is not committed as it stands, neither under its name nor in configs/"
-    raise ValueError(f"{found} or recorded/; commit it first: a choice is written down before its test figures are recorded")
+    raise ValueError(f"{found} or recorded/; commit it first: a choice stands before its test figures")
 
 
 def _git(*command):
