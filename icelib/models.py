@@ -190,11 +190,12 @@ def _statistics(device):
 
 
 @torch.no_grad()
-def predict(model, images, precision, batch=1000, features=False):
+def predict(model, images, precision, batch=250, features=False):
     """Run a network over images in evaluation mode.
 
     Images are uint8 (N, 3, 32, 32) on any device; returned are logits (N, K), or features (N, d), in float32 on the
-    network's. `precision` is that of the backbone; the head is always in float32.
+    network's. `precision` is that of the backbone; the head is always in float32. What a layer makes of many more
+    images than `batch` leaves a CPU's cache.
     """
     device = next(model.parameters()).device
     model.eval()

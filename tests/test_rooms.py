@@ -64,5 +64,4 @@ def test_the_library_is_thin():
         rows = (SOURCE / name).read_text().splitlines()
         assert len(rows) <= limit
         long += [f"{name}: {row}" for row in rows if len(row) > 120]
-    # to shorten a docstring of the engine would train all that is recorded anew: with its next change
-    assert [place for place in long if not place.endswith("training/engine.py:83")] == []
+    assert long == []

@@ -93,7 +93,7 @@ def measure(model, method, parameters, drawn, seed=0):
 def _batch(model, z, labels, loss, parameters):
     count, weights, logits = len(labels), list(model.backbone.parameters()), model.head(z)
     wanted = inspect.signature(loss).parameters
-    parameters = parameters | {k: x for k, x in zip(GIVEN, (z[:count], z[count:])) if k in wanted}
+    parameters = parameters | {k: x for k, x in zip(GIVEN, (z[:count], z[count:], 1.0)) if k in wanted}
     terms = _divided(loss, logits[:count], labels, logits[count:], parameters)
     by_feature = [_gradient(term, [z])[0] for term in terms]  # (N + M, d) each
     by_weight = [torch.cat([g.flatten() for g in _gradient(term, weights)]) for term in terms]

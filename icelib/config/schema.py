@@ -492,7 +492,7 @@ def loss_parameters(method):
     return [key for key, p in signature.items() if p.kind is p.KEYWORD_ONLY and key not in GIVEN]
 
 
-GIVEN = ("known_features", "outlier_features")  # keywords of a loss that the engine fills
+GIVEN = ("known_features", "outlier_features", "progress")  # keywords of a loss that the engine fills
 ORDERED = (("margin_known", "margin_outlier"),)  # where a loss has both
 
 

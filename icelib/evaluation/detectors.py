@@ -16,7 +16,7 @@ import torch
 from icelib import models, scores
 from icelib.config.schema import Detectors
 
-BATCH = 250  # images at a time: what a layer makes of more leaves a CPU's cache
+BATCH = 250  # images at a time in odin, as in `models.predict`
 
 
 class Seen(NamedTuple):
@@ -130,7 +130,7 @@ def checked(values, name, count):
 
 def features(model, images):
     """Features (M, d) float32 of images, on the CPU."""
-    return models.predict(model, images, models.PRECISION, BATCH, features=True).cpu()
+    return models.predict(model, images, models.PRECISION, features=True).cpu()
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from icelib.analysis import gradients, overlap
 from icelib.config import runs
 from icelib.data import tasks
 from icelib.evaluation import kept
+from icelib.evaluation.detectors import features
 from icelib.methods import METHODS
 from icelib.training import store
 from icelib.training.parallel import parallel
@@ -67,8 +68,8 @@ def _measure(run):
     for epoch in run.schedule.kept_epochs:
         model, about = store.load(run, device, epoch)
         last = epoch == run.schedule.epochs
-        z = {name: _features(model, x) for name, x in test.items() if last or name in ("known", near)}
-        held = {name: _features(model, x) for name, x in validation.items() if last or name == "outliers"}
+        z = {name: features(model, x) for name, x in test.items() if last or name in ("known", near)}
+        held = {name: features(model, x) for name, x in validation.items() if last or name == "outliers"}
         here = {name: models.logits(model, x).cpu() for name, x in z.items()}
         logits |= {f"{epoch}/{name}": x for name, x in here.items()}
         outliers = {near: z[near], "auxiliary": held["outliers"]}
@@ -87,10 +88,6 @@ def _measure(run):
     values = names | {"digest": about["digest"], "near": near, "environment": about["environment"]}
     values |= {"origin": {"checkpoint": about["checkpoint"]}, "likelihood": likelihood, "epochs": epochs}
     return logits | {"labels": labels, "validation/labels": held_labels}, about, values
-
-
-def _features(model, images):
-    return models.predict(model, images, models.PRECISION, batch=250, features=True).cpu()  # in a CPU's cache
 
 
 def _drawn(run, train, device):
@@ -116,7 +113,7 @@ def _contradiction(run, model, drawn):
 @torch.no_grad()
 def _likelihood(model, train, logits, test):
     """For every outlier set: how the largest logit and the fitted likelihood order it and known samples."""
-    z = _features(model, train["known"])
+    z = features(model, train["known"])
     fitted = heads.GaussianHead(z.shape[1], logits["known"].shape[1])
     fitted.estimate(z, train["labels"])  # its logits are log p(z|i), but for a factor and a constant
     values = {name: (x.max(1).values, fitted(test[name]).max(1).values) for name, x in logits.items()}

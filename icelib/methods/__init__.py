@@ -5,12 +5,15 @@ A file ``NAME.py`` beside this one is a method once params.yaml names it under `
 - ``loss(known_logits, labels, outlier_logits, *, ...)``, a tensor or a dict of terms, as in `icelib.losses`;
 - ``score(logits)``, one value per sample, higher for known ones, as in `icelib.scores`;
 - ``TITLE`` (in tables and figures), ``HEAD`` ("linear", "gaussian" or a class, ``Head(features, classes, ...)``)
-  and ``OUTLIERS`` (whether it trains on auxiliary outliers).
+  and ``OUTLIERS`` (whether it trains on auxiliary outliers);
+- if it likes, ``prepare(known, labels, outliers, *, model, generator)``, which returns the outlier images of a step in
+  place of those that were drawn, all normalised, and ``POOL``, how many it is given for each that it returns (1).
 
 A class may have ``start(z, labels)`` and ``estimate(z, labels)``, as `icelib.heads.GaussianHead`, and
 ``start_from(plain)``, by which a fine-tuned one takes over the plain network's head.
 
-The keyword parameters of loss and head are set in params.yaml under ``train.NAME``.
+The keyword parameters of loss and head are set in params.yaml under ``train.NAME``, but for those of a loss that the
+engine fills: ``known_features`` (N, d), ``outlier_features`` (M, d) and ``progress``, the share of all steps done.
 """
 
 import importlib
@@ -32,6 +35,8 @@ class Method(NamedTuple):
     outliers: bool
     title: str
     name: str = ""  # of its file; none of what a notebook tries out
+    prepare: Callable | None = None
+    pool: int = 1
 
     @property
     def files(self):
@@ -55,7 +60,8 @@ def _load(name):
         )
     if isinstance(module.HEAD, str) and module.HEAD not in HEADS:
         raise ValueError(f"HEAD = {module.HEAD!r}; expected one of {list(HEADS)} or a class")
-    return Method(module.loss, module.HEAD, module.score, module.OUTLIERS, module.TITLE, name)
+    extra = getattr(module, "prepare", None), getattr(module, "POOL", 1)
+    return Method(module.loss, module.HEAD, module.score, module.OUTLIERS, module.TITLE, name, *extra)
 
 
 PAPER = ("plain", "oe", "energy", "ice", "bce", "energy_gaussian", "ice_minus")  # what the paper compares

@@ -137,7 +137,7 @@ def _probe(label, method, run):
         logits = build(WIDTH, classes, **run.head)(z)
         _check(f"logits of {build.__name__} are", logits, 2 * SAMPLES, classes)
         signature, labels = inspect.signature(method.loss), torch.arange(SAMPLES) % classes
-        given = {key: x for key, x in zip(GIVEN, z.split(SAMPLES)) if key in signature.parameters}
+        given = {key: x for key, x in zip(GIVEN, (*z.split(SAMPLES), 0.0)) if key in signature.parameters}
         try:
             terms = method.loss(logits[:SAMPLES], labels, logits[SAMPLES:], **run.loss, **given)
         except TypeError as error:

@@ -46,7 +46,7 @@ class Engine:
         self.run, self.device = run, device
         machine.configure(device)
         self.method = METHODS[run.method]
-        self.wants_features = set(GIVEN) & set(inspect.signature(self.method.loss).parameters)
+        self.wanted = set(GIVEN) & set(inspect.signature(self.method.loss).parameters)
         self.precision = machine.choose_precision(run.schedule.precision, device)
         self.known = Images(data["known"], device)
         self.labels = data["labels"].to(device)
@@ -80,7 +80,7 @@ class Engine:
 
     @torch.no_grad()
     def _untrained(self, images):
-        """Features (N, d) of the first `START` images with the statistics of their batch, as training will have them."""
+        """Features (N, d) of the first `START` images with the statistics of their batch, as in training."""
         x = models.normalize(images[:START].to(self.device)).to(memory_format=torch.channels_last)
         with torch.random.fork_rng():  # dropout draws; on a copy, since running statistics change
             return copy.deepcopy(self.model.backbone).train()(x).float()
@@ -116,11 +116,10 @@ class Engine:
         known = self.known.order(self.steps, self.known_batch, generator)
         outliers = [None] * self.steps
         if self.outliers:
-            outliers = self.outliers.order(self.steps, schedule.outlier_batch, generator)
+            outliers = self.outliers.order(self.steps, schedule.outlier_batch * self.method.pool, generator)
         seen = []
         for step in range(self.steps):
-            factor = learning_rate_factor(schedule, (number + step / self.steps) / schedule.epochs)
-            terms = self.step(known[step], outliers[step], schedule.learning_rate * factor, generator)
+            terms = self.step(known[step], outliers[step], (number + step / self.steps) / schedule.epochs, generator)
             seen.append(torch.stack(list(terms.values())))
             if (self.device.type == "cpu" and (step + 1) % CHECK_EVERY == 0) or step + 1 == self.steps:
                 means = self._checked(number, list(terms), seen)
@@ -128,10 +127,11 @@ class Engine:
             watch(step + 1, self.last_loss)
         return dict(zip(terms, means.mean(0).tolist(), strict=True))
 
-    def step(self, index, outlier_index, learning_rate, generator):
+    def step(self, index, outlier_index, progress, generator):
         """Take one step of the optimiser; return the detached loss terms.
 
-        `index` and `outlier_index` (None without outliers) are rows of what the images' `order` returned.
+        `index` and `outlier_index` (None without outliers) are rows of what the images' `order` returned, `progress`
+        is the share of all steps that are done.
         """
         self.model.train()
         self.optimizer.zero_grad()
@@ -139,20 +139,24 @@ class Engine:
         if outlier_index is not None:
             # one pass over known and outlier images, so that both share batch statistics
             x = torch.cat([x, self.outliers.augmented(outlier_index, generator)])
-        x = models.normalize(x).to(memory_format=torch.channels_last)
+        x, labels = models.normalize(x), self.labels[index.to(self.device, non_blocking=True)]
+        if self.method.prepare:
+            known, outliers = x.split([len(index), len(x) - len(index)])
+            outliers = self.method.prepare(known, labels, outliers, model=self.model, generator=generator)
+            x = torch.cat([known, outliers])
+        x = x.to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             z = self.backbone(x)
         z = z.float()  # squared distances need more digits than bfloat16 has
         logits, count = self.model.head(z), len(index)
-        features = dict(zip(GIVEN, (z[:count], z[count:])))
-        given = {key: features[key] for key in self.wants_features}
-        labels = self.labels[index.to(self.device, non_blocking=True)]
+        given = dict(zip(GIVEN, (z[:count], z[count:], progress)))
+        given = {key: given[key] for key in self.wanted}
         terms = self.method.loss(logits[:count], labels, logits[count:], **self.run.loss, **given)
         terms = terms if isinstance(terms, dict) else {"loss": terms}
         sum(terms.values()).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.schedule.clip)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = self.run.schedule.learning_rate * learning_rate_factor(self.run.schedule, progress)
         self.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
 

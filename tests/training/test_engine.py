@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from icelib import heads, models
+from icelib import heads, losses, models
 from icelib.config import runs, schema
 from icelib.data import tasks
 from icelib.methods import METHODS, PAPER
@@ -219,8 +219,33 @@ def test_one_step_is_sgd_with_nesterov_momentum_on_eq_0_15(inside):
     likelihood = -known[torch.arange(20), labels].mean() - torch.log(1 - outlier.exp()).mean()
     objective = torch.nn.functional.cross_entropy(known, labels) + 0.1 * likelihood
     gradients = torch.autograd.grad(objective, list(trained.model.parameters()))
-    trained.step(index, index, 0.1, torch.Generator().manual_seed(0))
+    trained.step(index, index, 0.0, torch.Generator().manual_seed(0))
     for (name, p), gradient in zip(trained.model.named_parameters(), gradients, strict=True):
         decay = 0.0 if name.startswith("head") else run.schedule.weight_decay
         expected = before[name] - 0.1 * 1.9 * (gradient + decay * before[name])
         torch.testing.assert_close(p.detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_method_may_prepare_its_outliers_and_follow_progress(inside, monkeypatch):
+    """The two brightest of four outliers are trained on; the loss sees the share of steps done before it."""
+    seen, shares = [], []
+
+    def prepare(known, labels, outliers, *, model, generator):
+        seen.append((len(known), len(labels), len(outliers)))
+        return outliers[outliers.mean((1, 2, 3)).topk(len(outliers) // 2).indices]
+
+    def loss(known_logits, labels, outlier_logits, *, weight, progress):
+        shares.append(progress)
+        assert len(outlier_logits) == run.schedule.outlier_batch
+        return losses.outlier_exposure(known_logits, labels, outlier_logits, weight=weight)
+
+    own = engine.METHODS["oe"]._replace(loss=loss, prepare=prepare, pool=2)
+    monkeypatch.setitem(engine.METHODS, "oe", own)
+    run = a_run("oe", epochs=2)
+    trained = engine.Engine(run, small_data(), 6, CPU)
+    plain = engine.Engine(run, small_data(), 6, CPU)
+    [trained.epoch(number) for number in range(2)]
+    batch = run.schedule.outlier_batch
+    assert seen == [(trained.known_batch, trained.known_batch, 2 * batch)] * 2 * trained.steps
+    assert shares == pytest.approx(np.arange(2 * trained.steps) / (2 * trained.steps))
+    assert plain.images_per_epoch == trained.images_per_epoch
