@@ -21,7 +21,6 @@ from icelib.util import paths, tensors
 
 BINS = 15  # of equal width in 0…1
 DEVIATIONS = 1.959964  # between which 95 % of a normal variable lie
-SHOWN = ("CIFAR10", "wideresnet", "scratch")  # the paper's known set, network, protocol
 # What a method says directly of the probability that an image is known, from its logits: name and function.
 DIRECT = {
     "plain": ("MSP", scores.max_softmax),
@@ -121,11 +120,11 @@ def classification(logits, labels):
 
 
 def declared(seed=None):
-    """List the runs that are shown, those from scratch on the task that plays CIFAR-10, of one seed or the first.
+    """List the runs that are shown, `runs.main_runs`, of one seed or the first.
 
     Of a recorded scale the first is the first seed with recorded logits.
     """
-    found = [run for key, group in runs.by_block().items() if key[:3] == SHOWN for run in group]
+    found = [run for several in runs.main_runs().values() for run in several]
     # a score that reads features cannot be had from logits, of which a recorded scale has some
     found = [run for run in found if "features" not in inspect.signature(METHODS[run.method].score).parameters]
     found = [run for run in found if not paths.SHOWN or _place(run).exists()]
@@ -152,7 +151,8 @@ def load(seed=None):
             raise ValueError(f"{paths.relative(path)} {wrong}; run `dvc repro`")
         found[run.method] = logits, about
     if not found:
-        raise ValueError(f"{paths.relative(paths.PARAMS)}: no run of {'-'.join(SHOWN)}, so there is nothing to show")
+        block = "-".join(runs.main_block())
+        raise ValueError(f"{paths.relative(paths.PARAMS)}: no run of {block}, so there is nothing to show")
     return found
 
 

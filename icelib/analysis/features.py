@@ -18,7 +18,7 @@ from icelib.analysis import overlap
 from icelib.config import runs
 from icelib.data import tasks
 from icelib.training import store
-from icelib.util import machine
+from icelib.util import machine, paths, tensors
 
 SHOWN = ("plain", "oe", "energy", "ice")  # methods of Figure 4
 NEIGHBOURS, PERPLEXITY = 15, 30  # of an outlier, that are counted; of a known sample, that count in t-SNE
@@ -44,13 +44,25 @@ class Features(NamedTuple):
 
 def declared():
     """List the runs of each method of Figure 4, one for each seed: dict of str to list of runs.Run."""
-    groups = runs.by_block()
-    return {method: groups["CIFAR10", "wideresnet", "scratch", method] for method in SHOWN}
+    found = runs.main_runs()
+    there = lambda run: not paths.SHOWN or _recorded(run).exists()  # of a recorded scale those whose features are
+    return {method: [run for run in found.get(method, []) if there(run)] for method in SHOWN}
+
+
+def _recorded(run):
+    return paths.results(run.scale) / "features" / f"{run.name}.safetensors"
 
 
 @machine.one_thread()
 def features(run):
-    """Compute z = Z(x) of a trained run (runs.Run) for all known test images and one near outlier set: Features."""
+    """Compute z = Z(x) of a trained run (runs.Run) for all known test images and one near outlier set: Features.
+
+    Of a recorded scale those that were kept, see `tools.record`.
+    """
+    if paths.SHOWN:
+        kept, about = tensors.load(_recorded(run))
+        known, outlier = (kept[name].double().numpy() for name in ("known", "outlier"))
+        return Features(known, kept["labels"].numpy(), outlier, about["classes"], about["outliers"])
     task = runs.load().tasks[run.task]
     near = (task.near or list(task.outliers))[0]  # that of `evaluation.snapshots`
     model, _ = store.load(run, machine.device())

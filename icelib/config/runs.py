@@ -202,6 +202,20 @@ def by_block():
     return groups
 
 
+def main_block():
+    """The block (the paper's known set, network, protocol) of Table 3: from scratch, or fine-tuned where ICE is only so."""
+    groups, blocks = by_block(), [("CIFAR10", "wideresnet", protocol) for protocol in ("scratch", "finetune")]
+    return next((block for block in blocks if groups[*block, "ice"]), blocks[0])
+
+
+def main_runs():
+    """Runs of `main_block` by method, a list each; fine-tuned ones stand beside the plain ones that they start from."""
+    groups, block = by_block(), main_block()
+    found = {method: groups[*block, method] for method in METHODS}
+    found["plain"] = found["plain"] or groups[*block[:2], "scratch", "plain"]
+    return {method: several for method, several in found.items() if several}
+
+
 def task_playing(paper_known):
     """Return name and schema.Task of the task that plays a known set of the paper, or (None, None)."""
     return next(((name, task) for name, task in load().tasks.items() if task.plays == paper_known), (None, None))

@@ -33,10 +33,8 @@ BATCHES = 8  # on which gradients are compared, at each epoch
 
 
 def shown():
-    """List the declared runs that 06 and 08 show: wide residual networks from scratch where CIFAR-10 is played."""
-    plays = {name: task.plays for name, task in runs.load().tasks.items()}
-    place = lambda run: (plays[run.task], run.network, run.protocol)
-    found = [run for run in runs.declared() if place(run) == ("CIFAR10", "wideresnet", "scratch")]
+    """List the declared runs that 06 and 08 show."""
+    found = [run for several in runs.main_runs().values() for run in several]
     there = lambda run: not paths.SHOWN or (paths.results(run.scale) / "snapshots" / f"{run.name}.json").exists()
     return [run for run in found if there(run)]  # of a recorded scale those whose snapshots are
 

@@ -7,7 +7,7 @@ from icelib.config import runs
 from icelib.evaluation.statistics import SEEDS
 from icelib.methods import METHODS
 from icelib.report import results
-from icelib.report.tables import ABLATION, ROWS, SCRATCH, TRIPLE, added
+from icelib.report.tables import ABLATION, ROWS, TRIPLE, added
 
 NAMES = {"wideresnet": "WideResNet", "densenet": "DenseNet", "finetune": "fine-tuned", "scratch": "from scratch"}
 OUTLIER_POSITIVE = (
@@ -21,9 +21,10 @@ SPREAD = {
     False: "After ±: standard deviation over seeds; a value without it is of one seed.",
 }
 FILES = "The .csv has either convention, intervals, values by seed, and differences."
-FINETUNE, DENSENET = ("CIFAR10", "wideresnet", "finetune"), ("CIFAR10", "densenet", "scratch")
+SCRATCH, FINETUNE = (("CIFAR10", "wideresnet", protocol) for protocol in ("scratch", "finetune"))
+DENSENET = ("CIFAR10", "densenet", "scratch")
 SECOND_SET = ("CIFAR100", "wideresnet", "scratch")
-# title, legend, blocks (known set, network, protocol; all where empty) and methods of each table
+# title, legend, blocks (known set, network, protocol; all where empty, that of Table 3 where None) and methods of each
 TABLES = {
     "table1": (
         "Table 1",
@@ -41,15 +42,15 @@ TABLES = {
     ),
     "table3": (
         "Table 3",
-        "All from scratch. WRN: linear head, WRN(G): Gaussian head; ICE⁻: without L_ice-id. The paper averages over "
-        "iSUN, Places365, Textures, LSUN and SVHN.",
-        (SCRATCH,),
+        "WRN: linear head, WRN(G): Gaussian head; ICE⁻: without L_ice-id. The paper's are from scratch, and averages "
+        "over iSUN, Places365, Textures, LSUN and SVHN.",
+        None,
         tuple(ABLATION.values()),
     ),
     "extended": (
         "Beyond Table 2: post-hoc detectors on every network",
-        "Columns: the method that trained the network, from scratch; own score: that method's. The .csv has intervals.",
-        (SCRATCH,),
+        "Columns: the method that trained the network; own score: that method's. The .csv has intervals.",
+        None,
         tuple(METHODS),
     ),
     "differences": (
@@ -84,7 +85,7 @@ def caption(name):
     """Find out what a table of `TABLES` was measured on, as a `Caption`; blocks that are not declared are left out."""
     title, legend, blocks, methods = TABLES[name]
     groups = runs.by_block()
-    behind = {}
+    blocks, behind = (runs.main_block(),) if blocks is None else blocks, {}
     for block in blocks or dict.fromkeys(key[:3] for key in list(groups)):
         if several := [run for method in dict.fromkeys([*methods, *added()]) for run in groups[*block, method]]:
             behind[block] = several

@@ -88,7 +88,7 @@ def _parts2(table):
 
 
 def _parts3(table):
-    yield from _means(table, table.row + ", " + table.model, "Loss, network", (SCRATCH,))
+    yield from _means(table, table.row + ", " + table.model, "Loss, network", (runs.main_block(),))
 
 
 def _means(block, rows, first, blocks):
@@ -117,11 +117,11 @@ def _parts_extended(table):
     for (kind, metric), cells in shown.groupby(["outliers", "metric"], sort=False):
         if cells.seeds.any():
             lines = [
-                {("", "Detector"): row} | {("network", cell.network): _ours(cell, 1) for cell in group.itertuples()}
+                {("", "Detector"): row} | {("network", cell.network): ours(cell, 1) for cell in group.itertuples()}
                 for row, group in cells.groupby("row", sort=False)
             ]
-            title = f"{_title(cells)}, {kind} outliers, {METRICS[metric]}"
-            yield Part(title, OUTLIER_POSITIVE * (metric == "fpr95"), f"{kind}-{metric}", (SCRATCH,), _frame(lines))
+            title, note = f"{_title(cells)}, {kind} outliers, {METRICS[metric]}", OUTLIER_POSITIVE * (metric == "fpr95")
+            yield Part(title, note, f"{kind}-{metric}", (runs.main_block(),), _frame(lines))
 
 
 def _parts_differences(table):
@@ -173,11 +173,12 @@ def _beside(cells, group, was_tested=True):
         if group == "metric" or name in TRIPLE:
             paper = f"{cell.paper:.2f}" if cell.paper_fits_convention else f"({cell.paper:.2f})"
             line[name, "paper"] = "–" if np.isnan(cell.paper) else paper
-        line[name, "ours"] = _ours(cell) if was_tested else "–"
+        line[name, "ours"] = ours(cell) if was_tested else "–"
     return line
 
 
-def _ours(cell, digits=2):
+def ours(cell, digits=2):
+    """Write a row of `tables.cells`: mean over seeds, and its deviation where there are several."""
     if not cell.seeds:
         return NOT_RUN
     return f"{cell.ours:.{digits}f}" + (f" ± {cell.std:.{digits}f}" if cell.seeds > 1 else "")

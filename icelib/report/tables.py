@@ -45,7 +45,6 @@ ABLATION = {
 MARKS = {"plain": "", "finetune": " †", "scratch": " ‡"}  # of a protocol, beside the name of a method
 # metric, outlier-positive, and outliers of `differences`; the first is the primary measure
 MEASURES = (("auroc", "near"), ("auroc", "far"), ("fpr95", "near"), ("fpr95", "far"), ("accuracy", ""))
-SCRATCH = ("CIFAR10", "wideresnet", "scratch")  # the block (known set, network, protocol) of Table 3
 # Post-hoc detectors of result files, which read every network, with their titles.
 POSTHOC = {"msp": "MSP", "odin": "ODIN", "mahalanobis": "Mahalanobis", "energy": "energy", "max_logit": "max logit"}
 POSTHOC |= {"vim": "ViM", "knn": "kNN", "react": "ReAct", "gen": "GEN", "ash": "ASH", "kl_matching": "KL matching"}
@@ -95,32 +94,33 @@ def table2():
 
 
 def table3():
-    """Table 3, the ablation on CIFAR10 from scratch, in the form of `table2` with ``model`` for ``protocol``."""
-    found, rows = _results(), []
+    """Table 3, the ablation on CIFAR10, in the form of `table2` with ``model`` for ``protocol``: `runs.main_block`."""
+    found, block, rows = _results(), runs.main_block(), []
     for row in paper.table("table3").to_dict("records"):
         method = ABLATION[row["row"], row["model"]]
-        about = _about(SCRATCH[0], found[*SCRATCH, method]) | {"row": row["row"], "model": row["model"]}
-        near = _paper1(SCRATCH, "near", row["row"]) if row["row"] in TRIPLE and method in TRIPLE.values() else NOTHING
-        rows += _far_and_near(about, found[*SCRATCH, method], method, row, near)
+        about = _about(block[0], found[*block, method]) | {"row": row["row"], "model": row["model"]}
+        near = _paper1(block, "near", row["row"]) if row["row"] in TRIPLE and method in TRIPLE.values() else NOTHING
+        rows += _far_and_near(about, found[*block, method], method, row, near)
     for method in added():
-        if ours := found[*SCRATCH, method]:
+        if ours := found[*block, method]:
             head = METHODS[method].head
             model = {"linear": "WRN", "gaussian": "WRN(G)"}.get(head, f"WRN({getattr(head, '__name__', head)})")
-            about = _about(SCRATCH[0], ours) | {"row": METHODS[method].title, "model": model}
+            about = _about(block[0], ours) | {"row": METHODS[method].title, "model": model}
             rows += _far_and_near(about, ours, method, NOTHING, NOTHING)
     return pd.DataFrame(rows)
 
 
 def extended():
-    """Every detector on every network of the block of Table 3: does training with outliers help a post-hoc one?
+    """Every detector on every network of `runs.main_runs`: does training with outliers help a post-hoc one?
 
     The paper has no such table. ``row`` is a detector, ``network`` the method that trained the network.
     """
-    found, rows = _results(), []
-    for method, trained in METHODS.items():
-        ours, own = found[*SCRATCH, method], [(own_detector(method), "own score")] if trained.outliers else []
-        for detector, row in [*POSTHOC.items(), *own] if ours else []:
-            about = _about(SCRATCH[0], ours) | {"row": row, "network": trained.title}
+    rows = []
+    for method, several in runs.main_runs().items():
+        ours, trained = [results.metrics(run) for run in several], METHODS[method]
+        own = [(own_detector(method), "own score")] if trained.outliers else []
+        for detector, row in [*POSTHOC.items(), *own]:
+            about = _about(runs.main_block()[0], ours) | {"row": row, "network": trained.title}
             rows += _far_and_near(about, ours, detector, NOTHING, NOTHING, DETECTION)
     return pd.DataFrame(rows)
 

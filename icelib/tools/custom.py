@@ -29,7 +29,7 @@ from icelib.data import tasks
 from icelib.data.images import read_own
 from icelib.evaluation import detectors, statistics
 from icelib.methods import METHODS, Method, own_detector
-from icelib.report import figures, results, tables
+from icelib.report import figures, results
 from icelib.training import store, train
 from icelib.util import machine, paths
 from icelib.util.errors import DivergedError
@@ -104,7 +104,7 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
 
 def _runs(label, tried, seed, values, protocol):
     """List what each combination of values changes, and its run, as pairs (dict, `runs.Run`)."""
-    name, params, (known, network, _) = tried.partition(" ")[0], runs.load(), tables.SCRATCH
+    name, params, (known, network, _) = tried.partition(" ")[0], runs.load(), runs.main_block()
     base = runs.run(runs.task_playing(known)[0], network, protocol, next(iter(params.train)), seed)
     of_loss, of_head = loss_parameters(name), heads.parameters(METHODS[name].head)
     own, schedule, sides = [*of_loss, *of_head], base.schedule.model_dump(), {}
@@ -177,9 +177,8 @@ def _records():
 
 def _declared(seed=0):
     """Runs of the block of Table 3 by title, one of each method: of a seed, else the first."""
-    groups = runs.by_block()
-    found = {METHODS[x].title: groups[*tables.SCRATCH, x] for x in METHODS if groups[*tables.SCRATCH, x]}
-    return {title: next((x for x in several if x.seed == seed), several[0]) for title, several in found.items()}
+    found = runs.main_runs().items()
+    return {METHODS[x].title: next((run for run in several if run.seed == seed), several[0]) for x, several in found}
 
 
 def _percent(sets):

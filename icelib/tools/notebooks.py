@@ -23,7 +23,7 @@ from icelib.util.errors import readable_errors
 from icelib.util.files import replacing, write_bytes
 
 # notebooks that can be made of recorded scales that have such files
-RECORDED = {"03_benchmark": "metrics", "04_ablations": "metrics", "06_calibration": "logits"}
+RECORDED = {"03_benchmark": "metrics", "04_ablations": "metrics", "05_tsne": "features", "06_calibration": "logits"}
 RECORDED |= {"08_three_causes": "snapshots"}
 
 

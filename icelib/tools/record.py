@@ -6,6 +6,7 @@
 - ``metrics``, ``history``, ``tasks``, ``sweeps``, and ``snapshots`` where they were measured, as in ``results/SCALE``;
 - ``scores/RUN.safetensors``: ``labels``, ``predicted``, own score and MSP of every image set, float32;
 - ``logits/RUN.safetensors``: what 06 shows of them, float16;
+- ``features/RUN.safetensors``: what 05 shows, of the first `FEATURES` known test images and near outliers, float16;
 - ``weights/RUN.safetensors`` of some runs: convolutions in bfloat16, the rest as it is, see `load`;
 - ``origin.json``: digest, commits, date, hardware and libraries of each run, hashes of what each run, task and sweep
   was asked with, and SHA-256 of each file.
@@ -24,7 +25,7 @@ from pathlib import Path
 import torch
 
 from icelib import models
-from icelib.analysis import choice
+from icelib.analysis import choice, features
 from icelib.config import runs
 from icelib.evaluation import evaluate, snapshots
 from icelib.methods import METHODS, own_detector
@@ -35,6 +36,7 @@ from icelib.util.errors import readable_errors
 from icelib.util.files import read_json, write_bytes, write_json
 
 LARGEST = {"weights": 60, "all else": 25}  # MB (10⁶ bytes) of recorded/, all scales together
+FEATURES = 1000  # test images of each kind whose features are kept
 
 
 def record(jobs=None, weights=None):
@@ -158,6 +160,13 @@ def _write(folder, run, with_weights):
     if run in snapshots.shown() and (snapshots.place(run) / "snapshots.json").exists():
         write_json(folder / "snapshots" / f"{run.name}.json", snapshots.measure(run))
         reduced("logits", snapshots.place(run) / "logits.safetensors", lambda found: _logits(run, found))
+    if any(run in several for several in features.declared().values()):
+        z = features.features(run)
+        kept = {"known": z.known, "labels": z.labels, "outlier": z.outlier}
+        kept = {name: torch.as_tensor(x[:FEATURES]) for name, x in kept.items()}
+        kept = {name: x.half() if x.is_floating_point() else x.short() for name, x in kept.items()}
+        about |= {"classes": z.classes, "outliers": z.outliers, "digest": result["digest"]}
+        tensors.save(folder / "features" / f"{run.name}.safetensors", kept, about)
     if with_weights:
         small = lambda found: {name: x.bfloat16() if x.ndim == 4 else x for name, x in found.items()}
         reduced("weights", store.folder(run) / "weights.safetensors", small)
