@@ -89,13 +89,60 @@ def test_finetune_own_images_from_weights(painted, tmp_path, small):
     assert all(torch.equal(state[f"0.{name}"], p) for name, p in given.named_parameters() if "fc" not in name)
 
 
-def test_images_that_would_be_cut_off_are_refused(painted, tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / "known" / name).mkdir(parents=True)
-        for i in range(4):
-            Image.fromarray(np.full((32, 32), 1000, np.uint16)).save(tmp_path / "known" / name / f"{i}.png")
-    with pytest.raises(ValueError, match=r"\d\.png has values of mode I;16; expected 8 bits"):
-        main("finetune_own_images.py", tmp_path / "known", painted / "outliers", *SMALL)
-    with pytest.raises(SystemExit, match=r"nothing has no image; expected one of \.jpg"):
-        (tmp_path / "nothing").mkdir()
-        main("finetune_own_images.py", painted / "known", tmp_path / "nothing", *SMALL)
+def fill(folder, **counts):
+    """Small images in folders of so many, all different; what systems leave beside them; returns the folder."""
+    for name, count in counts.items():
+        (folder / name / ".ipynb_checkpoints").mkdir(parents=True)
+        (folder / name / "._0.png").write_bytes(b"what macOS leaves")
+        for i in range(count):
+            Image.new("RGB", (40, 36), (20 * i, 3 * len(name), 90)).save(folder / name / f"{i}.png")
+        Image.new("RGB", (40, 36)).save(folder / name / ".ipynb_checkpoints" / "0-checkpoint.png")
+    (folder / ".ipynb_checkpoints").mkdir()
+    return folder
+
+
+def test_a_fifth_of_each_class_is_held_out(tmp_path):
+    divided = runpy.run_path(str(SOURCE / "examples" / "finetune_own_images.py"))["divided"]
+    held_out, training, classes = divided(fill(tmp_path / "known", ant=1, bee=4, cow=11))
+    assert classes == ["ant", "bee", "cow"]
+    assert [label for _, label in held_out] == [2, 2] and [label for _, label in training] == [0] + 4 * [1] + 9 * [2]
+    assert len({path for path, _ in held_out + training}) == 16
+    assert all(path.parent.name == classes[label] for path, label in held_out + training)
+
+
+def test_classes_of_one_image_and_a_rest_of_one_are_trained_on(tmp_path):
+    known, outliers = fill(tmp_path / "known", ant=6, bee=1), fill(tmp_path / "outliers", more=2)
+    options = ("--size", "32", "--batch", "5", "--epochs", "1", "--out", tmp_path / "ice.pt")
+    found = main("finetune_own_images.py", known, outliers, *options, "--score", outliers)
+    assert found["accuracy"] in (0, 1) and len(found["rows"]) == 2
+
+
+REFUSED = {
+    "few": r"has images \{'ant': 4, 'bee': 1\}; expected five or more of a class, of which a fifth is held out",
+    "loose": r"has images beside its folders; expected each in the folder of its class",
+    "empty": r"bee holds no images, and the folders beside it do",
+    "deep": r"\d.png is not a readable image: it has mode I;16 .* expected 8 bits a channel",
+    "damaged": r"\d.png is not a readable image: cannot identify image file",
+    "nothing": r"nothing holds no images; expected files such as NAME.png or NAME.jpg",
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_images_that_cannot_be_meant_are_refused(tmp_path, what):
+    known = fill(tmp_path / "known", ant=4 if what == "few" else 6, bee=1)
+    outliers = fill(tmp_path / "outliers", more=2)
+    if what == "loose":
+        Image.new("RGB", (40, 40)).save(known / "a.png")
+    elif what == "empty":
+        (known / "bee" / "0.png").rename(tmp_path / "0.png")
+    elif what == "deep":
+        for path in known.glob("ant/[0-9].png"):
+            Image.fromarray(np.full((32, 32), 1000, np.uint16)).save(path)
+    elif what == "damaged":
+        for path in known.glob("ant/[0-9].png"):
+            path.write_bytes(b"no image")
+    elif what == "nothing":
+        outliers = tmp_path / "nothing"
+        outliers.mkdir()
+    with pytest.raises(ValueError, match=REFUSED[what]):
+        main("finetune_own_images.py", known, outliers, *SMALL)

@@ -56,8 +56,8 @@ def centre(image):
     return image.crop((left, top, left + 32, top + 32))
 
 
-def decode(path, fit):
-    """Decode an image file to (32, 32, 3) uint8, see the module's head; `fit` is `shrink`, `halve` or `centre`."""
+def read(path):
+    """Read an image file as the module's head says, in its own size: an RGB image; ValueError if it has more bits."""
     with Image.open(path) as image:
         stored = [str(args) for _, _, _, args in getattr(image, "tile", [])]  # Pillow cuts colours of 16 bits to 8
         if image.mode.split(";")[0] in DEEP or any(";16" in args for args in stored):
@@ -66,7 +66,12 @@ def decode(path, fit):
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.asarray(fit(image.convert("RGB")))
+        return image.convert("RGB")
+
+
+def decode(path, fit):
+    """Decode an image file to (32, 32, 3) uint8, see the module's head; `fit` is `shrink`, `halve` or `centre`."""
+    return np.asarray(fit(read(path)))
 
 
 def read_own(path):
@@ -125,7 +130,8 @@ def _walk(folder, above=()):
             yield path
 
 
-def _read_folder(folder):
+def listed(folder):
+    """List the images of a folder: paths, labels (N,) or None, and names of classes; ValueError if there are none."""
     found = list(_walk(folder))
     files = [path for path in found if is_image(path)]
     if not files:
@@ -139,6 +145,11 @@ def _read_folder(folder):
     for path in sorted(folder.iterdir()) if classes else ():
         if path.is_dir() and _is_shown(path) and path.name not in classes:
             raise ValueError(f"{path} holds no images, and the folders beside it do; expected images of this class too")
+    return files, labels, classes
+
+
+def _read_folder(folder):
+    files, labels, classes = listed(folder)
     images = []
     for path in files:
         try:
