@@ -42,14 +42,32 @@ def of_logits(score):
     return lambda seen: lambda x: scores.apply(score, x.logits, x.features)
 
 
-def of_features(name):
-    """Detector of pytorch-ood that is fitted to features."""
+def undefined(x):
+    """Values of a detector that is not defined here; `score` leaves it out."""
+    return torch.full((len(x.pixels),), torch.nan)
 
-    def fit(seen):
-        theirs = _theirs(name, None).fit_features(seen.features, seen.labels)
-        return lambda x: -theirs.predict_features(x.features)
 
-    return fit
+def mahalanobis(seen):
+    """pytorch-ood's, −½ min_i (z − μ_i)ᵀS⁻¹(z − μ_i) with scatter S within classes, but in float64.
+
+    In float32 the inverse of S is wrong wherever features are nearly as many as images, or hardly vary within classes.
+    """
+    z = seen.features.double()
+    means = torch.stack([z[seen.labels == i].mean(0) for i in range(seen.labels.max() + 1)])  # (K, d)
+    centred = z - means[seen.labels]
+    factor, failed = torch.linalg.cholesky_ex(centred.T @ centred + 1e-6 * torch.eye(z.shape[1]).double())
+    whiten = lambda z: torch.linalg.solve_triangular(factor, z.T, upper=False).T
+    exactly = {"compute_mode": "donot_use_mm_for_euclid_dist"}
+    squared = lambda z: torch.cdist(whiten(z), whiten(means), **exactly).amin(1).square()
+    return undefined if failed else lambda x: -0.5 * squared(x.features.double())
+
+
+def knn(seen):
+    theirs = _theirs("KNN", None)
+    if len(seen.features) < theirs.k:
+        return undefined
+    theirs.fit_features(seen.features, seen.labels)
+    return lambda x: -theirs.predict_features(x.features)
 
 
 def odin(seen):
@@ -62,7 +80,7 @@ def odin(seen):
 
 def vim(seen):
     if not hasattr(seen.model.head, "linear"):  # a head of one's own may have no weights like a linear one's
-        return lambda x: torch.full((len(x.pixels),), torch.nan)
+        return undefined
     weights, biases = (x.cpu() for x in seen.model.head.linear())
     theirs = _theirs("ViM", None, seen.features.shape[1] // 2, weights, biases)  # its paper's rule for d < 768
     theirs.fit_features(seen.features, seen.labels)
@@ -87,11 +105,11 @@ def kl_matching(seen):
 DETECTORS = {
     "msp": of_logits(scores.max_softmax),  # largest softmax probability (Hendrycks and Gimpel, 2017)
     "odin": odin,  # the same at a high temperature, of images moved against the gradient (Liang et al., 2018)
-    "mahalanobis": of_features("Mahalanobis"),  # distance to the nearest class mean (Lee et al., 2018)
+    "mahalanobis": mahalanobis,  # distance to the nearest class mean (Lee et al., 2018)
     "energy": of_logits(scores.energy),  # Liu et al., 2020
     "max_logit": of_logits(scores.max_logit),  # Hendrycks et al., 2022
     "vim": vim,  # energy less the norm of features off the principal subspace (Wang et al., 2022)
-    "knn": of_features("KNN"),  # distance to the 50th nearest training image, at length 1 (Sun et al., 2022)
+    "knn": knn,  # distance to the 50th nearest training image, at length 1 (Sun et al., 2022)
     "react": react,  # energy of features cut off at a quantile (Sun et al., 2021)
     "gen": of_logits(lambda logits: -_theirs("GEN", None).predict_logits(logits)),  # entropy (Liu et al., 2023)
     "ash": ash,  # energy of features of which all but the largest are removed (Djurisic et al., 2023)
@@ -125,7 +143,7 @@ def checked(values, name, count):
     shape = tuple(getattr(values, "shape", ()))
     if shape != (count,):
         raise ValueError(f"score {name!r} has shape {shape} for {count} images, expected ({count},): a value for each")
-    return values.detach().double().cpu()
+    return torch.as_tensor(values).detach().double().cpu()  # one of your own may learn, or be of NumPy
 
 
 def features(model, images):

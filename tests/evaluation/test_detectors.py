@@ -62,6 +62,69 @@ def test_scores_are_those_of_their_definitions(model, data, found):
         torch.testing.assert_close(found[f"{name}/known"], values.double(), rtol=1e-4, atol=1e-6, msg=name)
 
 
+DEGENERATE = {  # name: training images, features, and what is done to features
+    "as many as images": (99, 128, lambda z: z),
+    "more than images": (60, 200, lambda z: z),
+    "dead": (300, 60, lambda z: z * (torch.arange(60) % 3 > 0)),
+    "constant": (300, 60, lambda z: torch.where(torch.arange(60) % 3 > 0, z, 5.0)),
+    "dependent": (300, 60, lambda z: torch.cat([z[:, :30], 2 * z[:, :30]], 1)),
+    "collapsed": (300, 60, lambda z: z.round() + 1e-4 * z),
+    "far from 0": (300, 60, lambda z: 1e3 + z),
+}
+
+
+@pytest.mark.parametrize("kind", DEGENERATE)
+def test_mahalanobis_is_its_formula_where_single_precision_is_not(kind):
+    count, width, change = DEGENERATE[kind]
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, generator=generator)
+    labels = torch.arange(count) % 6
+    labels[labels == 5] = 4
+    labels[7] = 5  # a class of one image
+    means, mix = 2 * draw(6, width), draw(width // 2, width) / 5
+    known = lambda labels: change((means[labels] + draw(len(labels), width // 2) @ mix).relu())
+    train, test = known(labels), torch.cat([known(labels), change(draw(50, width).relu())])
+    found = detectors.mahalanobis(detectors.Seen(None, train, labels, None, SETTINGS))(shown(test))
+
+    z = train.double().numpy()
+    centres = np.stack([z[labels == i].mean(0) for i in range(6)])
+    scatter = sum((row - centres[i])[:, None] * (row - centres[i]) for row, i in zip(z, labels))
+    precision = np.linalg.inv(scatter + 1e-6 * np.eye(width))
+    differences = test.double().numpy()[:, None] - centres
+    expected = -0.5 * np.einsum("nki,ij,nkj->nk", differences, precision, differences).min(1)
+    assert (found <= 0).all() and found.dtype == torch.float64
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
+
+
+def shown(z):
+    return detectors.Images(z, z, z)
+
+
+def test_mahalanobis_is_pytorch_oods_where_features_are_few():
+    from pytorch_ood.detector import Mahalanobis
+
+    z, labels = torch.randn(600, 8), torch.arange(600) % 6
+    theirs = -Mahalanobis(None).fit_features(z, labels).predict_features(z)
+    found = detectors.mahalanobis(detectors.Seen(None, z, labels, None, SETTINGS))(shown(z))
+    torch.testing.assert_close(found, theirs.double(), rtol=1e-4, atol=1e-8)
+
+
+def test_the_50th_neighbour_of_fewer_images_is_left_out():
+    z, labels = torch.rand(60, 4), torch.arange(60) % 6
+    seen = lambda count: detectors.Seen(None, z[:count], labels[:count], None, SETTINGS)
+    assert detectors.knn(seen(50))(shown(z)).isfinite().all()
+    assert detectors.knn(seen(49))(shown(z)).isnan().all()
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float32, torch.int64])
+def test_scores_of_any_kind_of_number_are_taken(kind):
+    values = torch.tensor([0.0, 1.0, 2.0]).to(kind)
+    learned = [torch.nn.Parameter(values)] if values.is_floating_point() else []
+    for given in (values, *learned, *([] if kind == torch.bfloat16 else [values.numpy()])):
+        found = detectors.checked(given, "mine", 3)
+        assert found.tolist() == [0, 1, 2] and found.dtype == torch.float64 and not found.requires_grad
+
+
 def test_scores_of_logits_are_those_of_pytorch_ood_to_the_bit(model, data, found):
     from pytorch_ood import detector
 
