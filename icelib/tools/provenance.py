@@ -169,11 +169,12 @@ def _words(environment):
 
 
 def _commit(path):
-    """Name the commit that last changed a file."""
+    """Name the commit that last changed a file, or say why git does not."""
     with contextlib.suppress(OSError):  # git is not installed
         command = ["git", "log", "-1", "--format=commit %h of %as, %s", "--", path]
         answer = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
-        return (answer.stderr.partition("\n")[0] if answer.returncode else answer.stdout.strip()) or "in no commit"
+        return (" ".join(answer.stderr.split()) if answer.returncode else answer.stdout.strip()) or "in no commit"
+    return "git is not installed"
 
 
 def trace(name, cell):

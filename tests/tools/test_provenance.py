@@ -1,6 +1,7 @@
 """From a table's cell to its origin, and contradictions that must be found."""
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -67,6 +68,17 @@ def test_a_cell_tells_where_it_comes_from(inside, capsys):
     ):
         assert f"\n{line}" in text, line
     assert "Measure all" in text
+
+
+def test_git_that_refuses_anothers_repository_says_what_to_do(inside, monkeypatch):
+    """As in a container with a mounted folder, or on a shared disk."""
+    file = inside.root / "params.yaml"
+    assert provenance._commit(file).startswith("fatal: not a git repository")
+    subprocess.run(["git", "init", "-q", inside.root], check=True)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    found = provenance._commit(file)
+    assert "dubious ownership" in found and "safe.directory" in found and "\n" not in found
 
 
 @pytest.mark.parametrize(
