@@ -97,8 +97,12 @@ def within_to_between(known, labels):
 
 
 def slenderness(known, labels):
-    """Share λ₁/Σ_k λ_k of a class's variance (λ of its covariance) along its longest direction, mean over classes."""
-    spectra = [np.linalg.eigvalsh(np.cov(known[labels == i].T)) for i in np.unique(labels)]  # each (d,), ascending
+    """Share λ₁/Σ_k λ_k of a class's variance (λ of its covariance) along its longest direction, mean over classes.
+
+    A class of one sample has no variance, and takes no part.
+    """
+    several = [i for i, count in zip(*np.unique(labels, return_counts=True)) if count > 1]
+    spectra = [np.linalg.eigvalsh(np.cov(known[labels == i].T)) for i in several]  # each (d,), ascending
     return float(np.mean([values[-1] / values.sum() for values in spectra]))
 
 

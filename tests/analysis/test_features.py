@@ -91,6 +91,8 @@ def test_slenderness_of_a_line_and_of_a_cross():
     assert features.slenderness(cross, np.zeros(4, int)) == pytest.approx(0.9)
     both = np.concatenate([cross, 100 + line[:, :2]])
     assert features.slenderness(both, np.repeat([0, 1], [4, 3])) == pytest.approx(0.95)
+    alone = np.concatenate([both, [[7.0, 8.0]]])
+    assert features.slenderness(alone, np.repeat([0, 1, 2], [4, 3, 1])) == pytest.approx(0.95)
 
 
 def test_spread_compares_extents_wherever_they_lie():
