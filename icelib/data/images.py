@@ -59,8 +59,9 @@ def centre(image):
 def read(path):
     """Read an image file as the module's head says, in its own size: an RGB image; ValueError if it has more bits."""
     with Image.open(path) as image:
-        stored = [str(args) for _, _, _, args in getattr(image, "tile", [])]  # Pillow cuts colours of 16 bits to 8
-        if image.mode.split(";")[0] in DEEP or any(";16" in args for args in stored):
+        # Pillow cuts colours of 16 bits to 8; BGR;16 are 16 bits of all three
+        stored = [str(args) for _, _, _, args in getattr(image, "tile", [])]
+        if image.mode.split(";")[0] in DEEP or any(";16" in args and "BGR;16" not in args for args in stored):
             raise ValueError(f"it has mode {image.mode} {stored}, expected 8 bits a channel: convert it beforehand")
         image = ImageOps.exif_transpose(image)
         if image.has_transparency_data:

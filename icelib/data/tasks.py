@@ -48,6 +48,8 @@ def divide(task):
     for part, found in ((task.known.train, labels), (task.known.test, test_labels)):
         if found is None:
             raise ValueError(f"known data set {part.set!r} has no labels; expected a class of each image")
+    if len(classes) < 2:
+        raise ValueError(f"known data set {task.known.train.set!r} has one class, {classes}; expected two or more")
     if not task.known.test.classes:  # else the i-th that is named is class i in both
         test_labels = _renumbered(test_labels, test_classes, classes, task.known)
     auxiliary, auxiliary_labels, auxiliary_classes = _select(task.auxiliary)

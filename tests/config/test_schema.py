@@ -188,12 +188,16 @@ def test_wrong_values(write, keys, to, message):
 
 
 @pytest.mark.parametrize("name", ["../../../outdir", "a/b", ".a", "-p", "$(touch x)", "a b", "a;b", "a\n", "", "a.b"])
-@pytest.mark.parametrize("keys", [("scale",), ("tasks",), ("datasets",), ("own_datasets",)])
+@pytest.mark.parametrize(
+    "keys", [("scale",), ("tasks",), ("datasets",), ("own_datasets",), ("sweeps",), ("protocols",)]
+)
 def test_names_of_folders_and_words_of_commands_are_refused(write, keys, name):
     """DVC makes paths and commands of these names, and removes what lies there before it gives the command."""
     task = tiny_params(paths.ROOT)["tasks"]["digits"]
-    to = {"scale": name, "tasks": {name: task}, "datasets": [name], "own_datasets": {name: {"path": "x.npz"}}}[keys[0]]
-    write(*keys, to=to)
+    to = {"scale": name, "tasks": {name: task}, "datasets": [name], "own_datasets": {name: {"path": "x.npz"}}}
+    to |= {"sweeps": {name: tiny_params(paths.ROOT)["sweeps"]["ice-weight"]}}
+    to |= {"protocols": {name: tiny_params(paths.ROOT)["protocols"]["scratch"]}}
+    write(*keys, to=to[keys[0]])
     with pytest.raises(ValueError, match=rf"(?s)params.yaml: {keys[0]}.*({re.escape('pattern')}|no such name)"):
         runs.load()
 

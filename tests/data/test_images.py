@@ -184,6 +184,14 @@ def test_more_than_eight_bits_are_refused(tmp_path, name):
         image_files.read_own(tmp_path)
 
 
+def test_sixteen_bits_of_a_whole_pixel_are_no_more_than_eight(tmp_path):
+    pixels, masks = np.full((32, 32), 0b11111_000000_00000, "<u2").tobytes(), (0xF800, 0x07E0, 0x001F)
+    header = struct.pack("<IiiHHIIiiIIIII", 40, 32, 32, 1, 16, 3, len(pixels), 0, 0, 0, 0, *masks)
+    start = 14 + len(header)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + header + pixels)
+    assert (image_files.read_own(tmp_path)[0] == (255, 0, 0)).all()
+
+
 def test_a_colour_ppm_is_scaled_by_its_white(tmp_path):
     for name, bits in (("eight", 8), ("sixteen", 16)):
         values, most = (RAMP >> 16 - bits), 2**bits - 1
@@ -231,6 +239,13 @@ def test_images_are_read_upright(tmp_path, orientation):
         save(tmp_path / name, upright if stored is None else upright.transpose(stored), exif=exif)
     for found in image_files.read_own(tmp_path)[0]:
         assert found[:12, :12].min() > 200 and found[20:, 20:].max() < 50
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
+def test_a_colour_may_be_transparent(tmp_path, mode):
+    image = Image.new(mode, (32, 32), 0)
+    save(tmp_path / "a.png", image, transparency=image.getpixel((0, 0)))
+    assert (image_files.read_own(tmp_path)[0] == 255).all()
 
 
 @pytest.mark.parametrize("name", ["a.tif", "b.png", "c.webp"])

@@ -286,6 +286,17 @@ def test_known_images_without_labels_are_refused(sets, of):
         tasks.divide(task)
 
 
+@pytest.mark.parametrize(("names", "wanted"), [(["images"], None), (["ant", "bee"], ["bee"]), ([], None)])
+def test_one_known_class_is_refused(sets, names, wanted):
+    """Such as a folder whose only folder holds those of the classes."""
+    for seed, name in enumerate(("tr", "te")):
+        put(name, images(20, seed), np.arange(20) % (len(names) or 1), names)
+    part = {} if wanted is None else {"classes": wanted}
+    task = a_task(known={"train": {"set": "tr"} | part, "test": {"set": "te"} | part})
+    with pytest.raises(ValueError, match=r"known data set 'tr' has one class, \[('images'|'bee'|0)\]; expected two"):
+        tasks.divide(task)
+
+
 def test_a_class_of_which_none_is_left_to_train_on_is_refused(sets):
     order = np.random.default_rng([15, *b"known"]).permutation(40)
     labels = np.arange(40) % 2
