@@ -11,7 +11,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # an environment of the caller's must not leak in
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: results report test test-all lab
+.PHONY: help results report test test-all lab
+help:
+	@sed -n '/^#/!q; s/^# //p' Makefile
+
 results: .venv/ready
 	# DVC rewrites its lock file in place: a kill at the wrong moment leaves it empty, and DVC refuses to start
 	@find .dvc/tmp -maxdepth 1 -name rwlock -empty -delete 2>/dev/null || true

@@ -1,4 +1,4 @@
-"""The README's recipes for experiments: DVC's queue, which runs in copies of the project, and its comparisons."""
+"""The recipes for experiments of docs/change.md: DVC's queue, which runs in copies of the project, and its comparisons."""
 
 import csv
 import functools

@@ -80,7 +80,10 @@ def test_no_trace_of_the_machine_it_was_built_on():
         assert not pattern.search((SOURCE / name).read_bytes()), name
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (SOURCE / "docs").glob("*.md"))])
+PAGES = sorted(str(path.relative_to(SOURCE)) for folder in (SOURCE, SOURCE / "docs") for path in folder.glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", (SOURCE / page).read_text()):
         if not target.startswith("https://"):
@@ -106,10 +109,16 @@ def test_the_citation_is_of_this_version_and_of_the_paper():
     cited = yaml.safe_load((SOURCE / "CITATION.cff").read_text())
     project = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]
     assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert re.search(r"^## (.+)$", (SOURCE / "CHANGELOG.md").read_text(), re.M)[1] == project["version"]
     (author,) = cited["authors"]
     assert author["name"] in (SOURCE / "LICENSE").read_text()
     paper = cited["preferred-citation"]
-    assert paper["title"] in (SOURCE / "README.md").read_text() and paper["title"] in project["description"]
+    readme = (SOURCE / "README.md").read_text()
+    entry = dict(re.findall(r"(\w+)\s*= \{(.+?)\}", readme[readme.index("@inproceedings") :], re.S))
+    assert entry["title"] == paper["title"] and paper["title"] in project["description"]
+    assert [entry[key] for key in ("doi", "volume", "year")] == [str(paper[key]) for key in ("doi", "volume", "year")]
+    names = [f"{author['family-names']}, {author['given-names']}" for author in paper["authors"]]
+    assert " ".join(entry["author"].split()) == " and ".join(names) and paper["url"] in readme
     assert paper["authors"][0] == {"family-names": "Wu", "given-names": "Boxi"} and len(paper["authors"]) == 10
     assert paper["doi"].endswith(paper["url"].rpartition("/")[2])
 

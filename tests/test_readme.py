@@ -4,39 +4,54 @@ import functools
 import json
 import re
 import shlex
+import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 from PIL import Image
 
+from icelib import GaussianHead
 from icelib.config import runs
+from icelib.config.schema import check_parameters
 from icelib.data import datasets, tasks
+from icelib.evaluation import statistics
 from icelib.methods import METHODS, Method
+from icelib.report import tables
+from icelib.tools import custom, readme
 from icelib.training import store
 from icelib.util import paths
 from tests.conftest import SOURCE
 from tests.test_pipeline import repro, trained
 
-PAGES = [SOURCE / "README.md", *sorted((SOURCE / "docs").glob("*.md"))]
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGES[0].read_text(), re.S)
-LOOP, CODE = [text for language, text in BLOCKS if language == "python"]
+PAGES = [SOURCE / "README.md", SOURCE / "CONTRIBUTING.md", *sorted((SOURCE / "docs").glob("*.md"))]
+README = PAGES[0].read_text()
+
+
+def blocks(page, language):
+    """List a page's blocks of code in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", (SOURCE / page).read_text(), re.S)
+
+
+LOOP, TRY = blocks("README.md", "python")
+(CODE,) = blocks("docs/extend.md", "python")
 FILE = re.match(r"# (icelib/methods/(\w+)\.py)\n", CODE)
-LOSS, OWN, SEEDS = [yaml.safe_load(text) for language, text in BLOCKS if language == "yaml"]
+LOSS, OWN, SEEDS = map(yaml.safe_load, [*blocks("docs/extend.md", "yaml"), *blocks("docs/change.md", "yaml")])
 TASK = next(name for name, task in runs.load().tasks.items() if task.plays == "CIFAR10")
 
 
 def merged(old, new):
-    """Write keys of a README's example beside those that are there, and lines of `runs` behind them."""
+    """Write keys of an example beside those that are there, and lines of `runs` behind them."""
     if isinstance(old, dict) and isinstance(new, dict):
         return old | {key: merged(old.get(key), value) for key, value in new.items()}
     return [*old, *new] if isinstance(old, list) and isinstance(new[0], dict) else new
 
 
 def change(project, example):
-    """Put an example into params.yaml, with the project's task where README names the laptop's."""
+    """Put an example into params.yaml, with the project's task where it names the laptop's."""
     text = yaml.safe_dump(example).replace(TASK, "digits")
     assert text.count("digits") == yaml.safe_dump(example).count(TASK)
     project.params = merged(project.params, yaml.safe_load(text))
@@ -48,7 +63,7 @@ def add_loss(project):
 
 
 def add_images(project):
-    """A folder of as many pictures as README says, not all of one size."""
+    """A folder of as many pictures as the page says, not all of one size."""
     (path,) = [project.root / about["path"] for about in OWN["own_datasets"].values()]
     path.mkdir(parents=True)
     noise = np.random.default_rng(0)
@@ -78,6 +93,24 @@ def test_the_head_and_loss_for_a_loop_of_ones_own_give_gradients():
     names = {"backbone": backbone, "x": torch.randn(30, 20), "labels": torch.arange(30) % 11 - 1}
     exec(LOOP, names)
     assert backbone.weight.grad.abs().sum() > 0 and names["head"].means.grad.isfinite().all()
+
+
+def test_the_loss_to_try_has_values_that_it_takes_and_gives_gradients(monkeypatch):
+    calls = []
+    monkeypatch.setattr(custom, "loss", lambda function, **given: calls.append((function, given)))
+    exec(TRY, {})
+    ((function, given),) = calls
+    name, candidates = given.pop("name"), given.pop("weight")
+    monkeypatch.setitem(METHODS, name, METHODS["ice"]._replace(loss=function))
+    head = GaussianHead(8, 10)
+    labels, z = torch.arange(20) % 10, torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    head.start(z[:20], labels)
+    for weight in candidates:
+        own = given | {"weight": weight}
+        check_parameters(name, runs.load().train["ice"] | own, name)
+        value = function(head(z[:20]), labels, head(z[20:]), **own)
+        value.backward()
+    assert len(candidates) > 1 and head.means.grad.abs().sum() > 0 and value.isfinite()
 
 
 def test_the_permanent_loss_trains_alone_and_has_a_row(ready):
@@ -119,7 +152,7 @@ def test_the_examples_fit_the_laptops_params(tmp_path, monkeypatch):
     assert len(params.tasks[TASK].outliers) == len(values["tasks"][TASK]["outliers"]) + 1
 
 
-def test_the_loss_of_the_readme_is_that_of_the_notebook():
+def test_the_permanent_loss_is_that_of_the_notebook():
     body = CODE[CODE.index("return {") :]
     cells = json.loads((SOURCE / "notebooks/04_ablations.ipynb").read_text())["cells"]
     assert [
@@ -130,7 +163,7 @@ def test_the_loss_of_the_readme_is_that_of_the_notebook():
 
 
 def words(pattern):
-    """What a pattern finds in README and docs, with the page that it stands on."""
+    """What a pattern finds in the pages, with the one that it stands on."""
     return sorted({(found, page) for page in PAGES for found in re.findall(pattern, page.read_text())})
 
 
@@ -171,12 +204,66 @@ def test_paths_in_the_text_exist():
         assert there or path == "icelib/methods/NAME.py", f"{page.name}: {path}"
 
 
-def test_the_readme_answers_a_newcomers_questions():
-    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", PAGES[0].read_text(), re.M))
+def test_the_index_of_docs_names_every_page():
+    index = (SOURCE / "docs/README.md").read_text()
+    assert "docs/README.md" in README
+    assert [path.name for path in PAGES if path.parent.name == "docs" and f"({path.name})" not in index] == [
+        "README.md"
+    ]
+
+
+def test_the_index_of_docs_answers_a_newcomers_questions():
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", (SOURCE / "docs/README.md").read_text(), re.M))
     assert "`ice`" in rows["eq. 0.15?"] and "(eq. 0.15)" in METHODS["ice"].loss.__doc__
     cells = json.loads((SOURCE / "notebooks/05_tsne.ipynb").read_text())["cells"]
     assert "05_tsne" in rows["Figure 4 made?"] and any("fig4" in "".join(cell["source"]) for cell in cells)
-    assert len(PAGES[0].read_text().splitlines()) <= 200
+
+
+def test_the_readme_is_read_in_minutes():
+    """Its length, and how many words stand before the first command and the end of the first verdict."""
+    assert len(README.splitlines()) <= 150 and len(README.split()) <= 1500
+    assert len(README[: README.index("\n    git clone")].split()) <= 150
+    block = readme.BLOCK.search(README)[0]
+    verdict = block.index("\n- ") + 1 if "\n- " in block else block.index("\n") + 1
+    assert len(README[: README.index(block) + block.index("\n", verdict)].split()) <= 200
+
+
+def test_what_the_readme_says_was_found_is_what_is_recorded():
+    block = readme.BLOCK.search(README)
+    if not (paths.RECORDED / block[2] / "origin.json").exists():
+        assert block[0] == f"{block[1]}Not recorded yet.\n{block[3]}"
+        pytest.skip(f"recorded/{block[2]}/origin.json is missing: nothing of this scale is recorded yet")
+    paths.show(block[2])
+    try:
+        assert block[0] == f"{block[1]}{readme.found()}\n{block[3]}", "run python -m icelib.tools.readme"
+    finally:
+        paths.show("")
+
+
+def test_verdicts_are_those_on_ice_in_the_main_block_alone(monkeypatch):
+    known, network, protocol = block = ("CIFAR10", "wideresnet", "finetune")
+    names = ["paper_known", "network", "protocol", "metric", "outliers", "first", "second", "verdict"]
+    ice, oe, energy, ratio = (tables.marked(METHODS[x].title, protocol) for x in ("ice", "oe", "energy", "ratio"))
+    rows = [
+        (*block, "auroc", "near", ice, "MSP", statistics.AHEAD),
+        (*block, "auroc", "near", ice, oe, statistics.AHEAD),
+        (*block, "auroc", "near", ice, energy, statistics.BEHIND),
+        (*block, "auroc", "far", ice, oe, statistics.OPEN),
+        (*block, "auroc", "far", ratio, ice, statistics.AHEAD),
+        (known, network, "scratch", "auroc", "far", ice, oe, statistics.AHEAD),
+        ("CIFAR100", network, protocol, "auroc", "far", ice, oe, statistics.AHEAD),
+    ]
+    monkeypatch.setattr(tables, "differences", lambda: pd.DataFrame(rows, columns=names))
+    monkeypatch.setattr(runs, "main_block", lambda: block)
+    near, far, *_ = readme._verdicts()
+    assert near == "- AUROC near: ahead of MSP, OE; behind Energy; else open"
+    assert far == "- AUROC far: neither ahead nor behind"
+
+
+def test_make_tells_what_there_is_and_nothing_else():
+    _, *targets = re.findall(r"^([\w-]+):", (SOURCE / "Makefile").read_text(), re.M)
+    told = subprocess.run(["make", "--no-print-directory"], cwd=SOURCE, capture_output=True, text=True, check=True)
+    assert re.findall(r"^make ([\w-]+) ", told.stdout, re.M) == targets
 
 
 @pytest.mark.slow

@@ -23,11 +23,11 @@ COLUMNS = (("accuracy", ""), ("auroc", "near"), ("fpr95", "near"), ("auroc", "fa
 
 
 def found():
-    """Write what the main block of the shown scale found, as Markdown: a table, and ICE's verdicts by paired seeds."""
-    several = runs.main_runs()
-    title = f"{setting(several['ice'][0])}; mean ± standard deviation over seeds: {max(map(len, several.values()))}"
+    """Write what the main block of the shown scale found, as Markdown: ICE's verdicts by paired seeds, and a table."""
+    several, (_, task) = runs.main_runs(), runs.task_playing(runs.main_block()[0])
+    title = f"{task.title}, {setting(several['ice'][0])}; seeds: {max(map(len, several.values()))}"
     heads = [f"{tables.METRICS[metric][:-2]} {kind} {tables.METRICS[metric][-1]}" for metric, kind in COLUMNS]
-    lines = ["| trained with | " + " | ".join(" ".join(head.split()) for head in heads) + " |", "|:--" * 6 + "|"]
+    lines = ["| mean ± std | " + " | ".join(" ".join(head.split()) for head in heads) + " |", "|:--" * 6 + "|"]
     for method, group in several.items():
         measured = [results.metrics(run) for run in group]
         cells = [
@@ -36,7 +36,7 @@ def found():
         ]
         values = [render.ours(cell) for cell in pd.DataFrame(cells).itertuples()]
         lines.append(f"| {METHODS[method].title} | " + " | ".join(values) + " |")
-    return "\n".join([f"{title}.\n", *lines, "", *_verdicts()])
+    return "\n".join([f"{title}. ICE by paired seeds:\n", *_verdicts(), "", *lines])
 
 
 def _verdicts():
@@ -51,7 +51,7 @@ def _verdicts():
             names = rows[rows.verdict == verdict]["second"].map(lambda name: name.split(" †")[0].split(" ‡")[0])
             told += [f"{word} {', '.join(names)}"] * bool(len(names))
         measure = f"{tables.METRICS[metric][:-2]} {kind}".strip()
-        yield f"- {measure}: ICE is {'; '.join(told) or 'neither ahead nor behind'}; else open."
+        yield f"- {measure}: {'; '.join([*told, 'else open']) if told else 'neither ahead nor behind'}"
 
 
 def write():

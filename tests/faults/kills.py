@@ -9,7 +9,7 @@ import psutil
 
 from tests.faults.lab import MAKE, TRAIN, again, said
 
-# what is killed at once, and how often: README.md tells users to signal the group
+# what is killed at once, and how often: Ctrl-C signals the group
 WAYS = {"process group": 0.5, "all processes": 0.2, "the first alone": 0.3}
 PER_PASS = 12  # kills of one pass through the pipeline, which then may finish
 
