@@ -16,7 +16,7 @@ from icelib.analysis import calibration
 from icelib.config import runs
 from icelib.data import tasks
 from icelib.report import render, results, tables
-from icelib.tools import provenance, record
+from icelib.tools import provenance, readme, record
 from icelib.training import store
 from icelib.util import paths, tensors
 from tests.conftest import SOURCE, Project
@@ -252,6 +252,21 @@ def test_too_large_a_record_is_refused(ready):
         r"would hold \d\.\d MB of weights; expected at most 0.001: name fewer runs", output
     )
     assert ready.bytes("recorded/**/*") == before
+
+
+def test_the_readme_is_given_what_the_record_found(shown):
+    page = shown.root / "README.md"
+    page.write_text("before\n<!-- recorded: tiny -->\nold\n<!-- end -->\nafter\n")
+    readme.write()
+    before, found, after = re.split(r"(?<=recorded: tiny -->\n)|(?=\n<!-- end)", page.read_text())
+    assert (before, after) == ("before\n<!-- recorded: tiny -->\n", "\n<!-- end -->\nafter\n")
+    assert found == readme.found() and found.startswith("digits 0 to 5, WideResNet-10-1, from scratch; seeds: 1.")
+    assert found.count("\n- ") == len(tables.MEASURES)
+    accuracy = json.loads((shown.root / f"recorded/tiny/metrics/{ICE}.json").read_text())["accuracy"]["value"]
+    assert re.search(rf"^\| ICE \| {100 * accuracy:.2f} \|", found, re.M) and "| OE |" in found
+    page.write_text("no marker")
+    with pytest.raises(ValueError, match="README.md has no line <!-- recorded: SCALE -->"):
+        readme.write()
 
 
 FILES = [*sorted((SOURCE / "configs").glob("*.yaml")), *sorted((SOURCE / "recorded").glob("*/params.yaml"))]
