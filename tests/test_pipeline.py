@@ -1,5 +1,6 @@
 """The whole pipeline at a tiny scale, in a temporary folder with a DVC repository of its own."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -124,9 +125,10 @@ def test_a_notebook_that_raises_is_no_report(ready):
 
 
 def test_settings_of_the_user_do_not_leak_into_reports(ready, tmp_path):
-    """A kernelspec, an IPython profile, a matplotlibrc, a backend and a long TMPDIR of the user's own."""
+    """A kernelspec, an IPython profile, a matplotlibrc, a backend, warnings, no home and a long TMPDIR of the user's."""
     cell = (
-        "import os, sys, matplotlib; print(sys.executable, matplotlib.get_backend(), matplotlib.rcParams['font.size'])"
+        "import sys, warnings, matplotlib.pyplot; warnings.warn('a leak', ResourceWarning)\n"
+        "print(sys.executable, matplotlib.get_backend(), matplotlib.rcParams['font.size'])"
     )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
     nbformat.write(notebook, ready.root / "notebooks/10_probe.ipynb")
@@ -136,13 +138,16 @@ def test_settings_of_the_user_do_not_leak_into_reports(ready, tmp_path):
     startup = tmp_path / "ipython/profile_default/startup"
     startup.mkdir(parents=True)
     (startup / "0.py").write_text("raise SystemExit('a profile')")
-    (tmp_path / "matplotlibrc").write_text("font.size: 33\nbackend: svg\n")
+    (tmp_path / "matplotlibrc").write_text("font.size: 33\nbackend: svg\ntext.usetex: True\n")
     long = tmp_path / ("long" * 30)
     long.mkdir()
     ready.environment |= {
-        "JUPYTER_PATH": str(tmp_path / "share"), "IPYTHONDIR": str(tmp_path / "ipython"), "MPLBACKEND": "svg",
-        "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "TMPDIR": str(long),
+        "JUPYTER_PATH": str(tmp_path / "share"), "IPYTHONDIR": str(tmp_path / "ipython"), "TMPDIR": str(long),
+        "MPLBACKEND": "module://backend_interagg", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+        "PYTHONWARNINGS": "always", "HOME": f"{os.devnull}/home",
     }  # fmt: skip
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "JUPYTER_RUNTIME_DIR"):
+        ready.environment.pop(name, None)
     ready.python("tools.notebooks", "10_probe")
     (output,) = nbformat.read(ready.root / "reports/tiny/10_probe.ipynb", as_version=4).cells[0].outputs
     assert output.text.split() == [sys.executable, "module://matplotlib_inline.backend_inline", "10.0"]

@@ -88,13 +88,18 @@ def _environment(folder):
     command = f'["{sys.executable}", "-m", "ipykernel_launcher", "-f", "{{connection_file}}"]'
     (kernel / "kernel.json").write_text(f'{{"argv": {command}, "display_name": "icelib", "language": "python"}}')
     (Path(folder) / "matplotlibrc").touch()
-    (Path(folder) / "ipython").mkdir()
+    startup = Path(folder) / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    # on a slow disk, or without a home that can be written to, it tells of its cache of fonts
+    (startup / "0.py").write_text("__import__('logging').getLogger('matplotlib').setLevel('ERROR')")
     before = dict(os.environ)
     path = os.pathsep.join(filter(None, [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     os.environ |= {
         "PYTHONPATH": path,  # it does not start in the project's folder
         "JUPYTER_PATH": str(kernel.parent.parent),
+        "JUPYTER_RUNTIME_DIR": f"{folder}/jupyter/runtime",
         "IPYTHONDIR": f"{folder}/ipython",
+        "PYTHONWARNINGS": "",
         "MATPLOTLIBRC": f"{folder}/matplotlibrc",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "OMP_NUM_THREADS": "1",  # a sum of several threads depends on how many they are
