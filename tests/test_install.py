@@ -17,15 +17,17 @@ EXTRAS = PROJECT["optional-dependencies"]
 USE = """
 import torch, torchvision, icelib
 from icelib import heads, losses, methods, metrics, models, scores
+from icelib.data import images  # of examples/finetune_own_images.py
 assert set(methods.METHODS) >= set(methods.PAPER)
-images, labels = torch.rand(6, 3, 32, 32), torch.tensor([0, 1, 2, 0, -1, -1])
+x, labels = torch.rand(6, 3, 32, 32), torch.tensor([0, 1, 2, 0, -1, -1])
 backbone = models.WideResNet(10, 1, "strided")
 head = icelib.GaussianHead(backbone.features, 3)
-z = backbone(images)
+z = backbone(x)
 head.start(z, labels)
 icelib.ICELoss()(head(z), labels).backward()
 head.estimate(z, labels)
 score = scores.max_likelihood(head(z)).detach().numpy()
+assert images.is_image("a.JPG")
 print(metrics.detection_metrics(score[:4], score[4:]))
 """
 
