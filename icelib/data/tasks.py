@@ -18,6 +18,7 @@ from icelib.util.errors import readable_errors
 from icelib.util.files import write_json
 
 SEED = 15  # of the division; the same for every run, so that runs are comparable
+FEWEST = 16  # images of a kind that is compared: measures on features count the 15 nearest of its neighbours
 
 
 def load(name, part):
@@ -180,9 +181,16 @@ def _jigsaw(images):
 
 
 def make(name):
-    """Divide the data sets of a task; write its files, and what `divide` tells of it to ``results/SCALE/tasks``."""
+    """Divide the data sets of a task; write its files, and what `divide` tells of it to ``results/SCALE/tasks``.
+
+    ValueError as `divide`, or if test images of a kind, or outliers to validate on, are fewer than `FEWEST`.
+    """
     params = runs.load()
     parts, about = divide(runs.pick(params.tasks, name, "task"))
+    counts = about["images"]
+    for kind, count in (counts["test"] | {"outliers to validate on": counts["validation"]["outliers"]}).items():
+        if count < FEWEST:
+            raise ValueError(f"task {name!r} has {count} images of {kind!r}; expected {FEWEST} or more, to be compared")
     for part, arrays in parts.items():
         planes = {key: torch.from_numpy(x.transpose(0, 3, 1, 2) if x.ndim == 4 else x) for key, x in arrays.items()}
         tensors.save(paths.tasks(params.scale) / name / f"{part}.safetensors", planes, {"classes": about["classes"]})

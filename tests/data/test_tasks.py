@@ -312,18 +312,38 @@ def test_a_class_of_which_none_is_left_to_train_on_is_refused(sets):
 
 
 def test_known_test_images_that_are_trained_on_are_counted_and_told(sets, monkeypatch, capsys):
-    put("seen", np.concatenate([datasets.load("training")[0][[1, 3, 5]], images(7, seed=11)]), np.arange(10) % 4)
+    put("seen", np.concatenate([datasets.load("training")[0][[1, 3, 5]], images(17, seed=11)]), np.arange(20) % 4)
     put("all", *datasets.load("training"))
-    put("else", images(20, seed=12))
+    put("else", images(200, seed=12))
     known = {"train": {"set": "all"}, "test": {"set": "seen"}}
     task = a_task(known=known, auxiliary={"set": "else"})
     monkeypatch.setattr(tasks.runs, "load", lambda: SimpleNamespace(scale="tiny", tasks={"known": task}))
     tasks.make("known")
     assert read_json(paths.results("tiny") / "tasks" / "known.json")["repeated"] == 3
     output = capsys.readouterr().out
-    assert "3 of 10 known test images equal a known training image byte for byte" in output
+    assert "3 of 20 known test images equal a known training image byte for byte" in output
     assert "no test image is of class '9'" in output and "class '3'" not in output
-    assert len(tasks.load("known", "test")[0]["known"]) == 10
+    assert len(tasks.load("known", "test")[0]["known"]) == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": {"noise": 15}}, "has 15 images of 'noise'; expected 16 or more"),
+        ({"auxiliary": {"set": "few"}}, "has 15 images of 'outliers to validate on'"),
+        (
+            {"known": {"train": WHOLE["train"], "test": {"set": "tested", "classes": [3, 1, 4]}}},
+            "has 15 images of 'known'",
+        ),
+    ],
+)
+def test_what_is_too_small_to_be_compared_is_refused_before_a_training(sets, monkeypatch, changes, message):
+    put("few", images(150, seed=13))
+    put("tested", images(15, seed=14), np.array([1, 3, 4] * 5), [str(i) for i in range(5)])
+    task = a_task(**changes)
+    monkeypatch.setattr(tasks.runs, "load", lambda: SimpleNamespace(scale="tiny", tasks={"small": task}))
+    with pytest.raises(ValueError, match=f"task 'small' {message}"):
+        tasks.make("small")
 
 
 def test_few_images_of_each_class_are_drawn_at_random(sets):
@@ -333,9 +353,10 @@ def test_few_images_of_each_class_are_drawn_at_random(sets):
 
 
 def test_a_task_is_made_and_loaded(sets, monkeypatch):
-    monkeypatch.setattr(tasks.runs, "load", lambda: SimpleNamespace(scale="tiny", tasks={"three": a_task()}))
+    task = a_task(validation_share=0.2)
+    monkeypatch.setattr(tasks.runs, "load", lambda: SimpleNamespace(scale="tiny", tasks={"three": task}))
     tasks.make("three")
-    parts, _ = tasks.divide(a_task())
+    parts, _ = tasks.divide(task)
     for part, arrays in parts.items():
         found, about = tasks.load("three", part)
         assert set(found) == set(arrays) and about["classes"] == ["3", "1", "4"] and len(about["sha256"]) == 64
