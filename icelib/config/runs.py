@@ -203,7 +203,7 @@ def by_block():
 
 
 def main_block():
-    """The block (the paper's known set, network, protocol) of Table 3: from scratch, or fine-tuned where ICE is only so."""
+    """The block (paper's known set, network, protocol) of Table 3: from scratch, or fine-tuned if ICE is only so."""
     groups, blocks = by_block(), [("CIFAR10", "wideresnet", protocol) for protocol in ("scratch", "finetune")]
     return next((block for block in blocks if groups[*block, "ice"]), blocks[0])
 
@@ -224,6 +224,10 @@ def task_playing(paper_known):
 def check():
     """Read params.yaml, look up all that it declares, and write that nothing is wrong: a file of constant content."""
     declared()
+    for name, own in load().own_datasets.items():
+        if not (paths.ROOT / own.path).exists():
+            found = f"own_datasets.{name}.path = {own.path!r} is missing"
+            raise ValueError(f"{paths.relative(paths.PARAMS)}: {found}; expected an .npz or a folder of images")
     for scale in load().recorded:
         if not (path := paths.RECORDED / scale / "origin.json").exists():
             found = f"recorded = {load().recorded}: {paths.relative(path)} is missing"

@@ -315,6 +315,20 @@ def test_files_that_are_no_parameters(write, text, message):
         runs.load()
 
 
+def test_a_set_of_ones_own_that_is_missing_is_told_first(write, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "CHECKED", tmp_path / "data" / "params.txt")
+    write("own_datasets", "digits-test", to={"path": "own/mine"})
+    (tmp_path / "train.npz").touch()
+    with pytest.raises(
+        ValueError, match="params.yaml: own_datasets.digits-test.path = 'own/mine' is missing; expected"
+    ):
+        runs.check()
+    assert not paths.CHECKED.exists()
+    (tmp_path / "own" / "mine").mkdir(parents=True)
+    runs.check()
+    assert paths.CHECKED.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -79,6 +79,8 @@ def test_git_that_refuses_anothers_repository_says_what_to_do(inside, monkeypatc
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     found = provenance._commit(file)
     assert "dubious ownership" in found and "safe.directory" in found and "\n" not in found
+    monkeypatch.setenv("PATH", str(inside.root))
+    assert provenance._commit(file) == "git is not installed"
 
 
 @pytest.mark.parametrize(
