@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -569,7 +570,38 @@ def test_tables_are_the_same_bytes_each_time(written):
     assert read == {"table2": 16 * far_and_near, "table3": 6 * far_and_near, "extended": (6 * 11 + 5) * 12}
 
 
-def test_a_figure_is_saved_with_its_source_beside_it_and_not_in_the_picture(written):
+def test_a_figure_is_saved_a_column_wide_with_its_source_beside_it_always_in_the_same_bytes(written):
+    found = []
+    for _ in range(2):
+        figures.style()
+        figure, ax = plt.subplots()
+        ax.plot([1, 2], label="ICE")
+        figure.legend(loc="outside lower center")
+        figures.save(figure, "training/history", "A caption.", "digits-wideresnet-scratch-ice-0")
+        found.append(written.bytes("figures/tiny/training/*"))
+    assert found[0] == found[1] and len(found[0]) == 3
+    text = (paths.figures("tiny") / "training" / "history.txt").read_text()
+    assert text == "A caption.\n\ndigits-wideresnet-scratch-ice-0\n"
+    with Image.open(paths.figures("tiny") / "training" / "history.png") as picture:
+        assert picture.text["Description"] == text.strip()
+        assert picture.width / picture.info["dpi"][0] == pytest.approx(figures.COLUMN, abs=0.05)
+
+
+@pytest.mark.parametrize(("width", "size"), [(figures.COLUMN, 5.9), (2 * figures.COLUMN, 11)])
+def test_letters_too_small_for_a_column_are_refused(written, width, size):
+    figures.style()
+    figure, ax = plt.subplots(figsize=(width, 2))
+    ax.plot([1, 2])
+    ax.tick_params(labelsize=14)
+    figures.save(figure, "training/fine", "A caption.", "made up")
+    ax.set_title("accuracy", size=size)
+    with pytest.raises(
+        ValueError, match=r"small: 'accuracy' has 5.\d points in a column of 3.3 inches; expected at least 6"
+    ):
+        figures.save(figure, "training/small", "A caption.", "made up")
+
+
+def test_a_training_is_drawn_with_one_line_for_each_term():
     epochs = [
         {
             "epoch": number,
@@ -580,18 +612,9 @@ def test_a_figure_is_saved_with_its_source_beside_it_and_not_in_the_picture(writ
         }
         for number in (1, 2)
     ]
-    found = []
-    for _ in range(2):
-        figures.style()
-        figure = figures.history(epochs)
-        figures.save(figure, "training/history", "A caption.", "digits-wideresnet-scratch-ice-0")
-        found.append(written.bytes("figures/tiny/training/*"))
-    assert found[0] == found[1] and len(found[0]) == 3
-    assert not figure.texts, "nothing is written into the picture"
-    text = (paths.figures("tiny") / "training" / "history.txt").read_text()
-    assert text == "A caption.\n\ndigits-wideresnet-scratch-ice-0\n"
-    with Image.open(paths.figures("tiny") / "training" / "history.png") as picture:
-        assert picture.text["Description"] == text.strip()
+    figures.style()
+    losses, *_ = figures.history(epochs).axes
+    assert [line.get_label() for line in losses.lines] == ["cross entropy", "known"]
 
 
 def test_style_overrides_the_users_own_settings():
@@ -627,12 +650,11 @@ def test_the_benchmark_notebook_draws_figure_1_and_lists_claims(written):
         shutil.rmtree(written.root / folder, ignore_errors=True)
     assert {path.name for path in paths.results("tiny").iterdir()} == {"metrics", "history"}
     names = executed()
-    theirs, far, near = names["figure1"](names["table2"]).axes
+    theirs, _, far, near = names["figure1"](names["table2"]).axes
     marked = lambda ax: [x.get_markerfacecolor() for x in ax.lines if not x.get_label().startswith("_")]
-    assert len(marked(theirs)) == 9 and set(marked(theirs)) == {"none"}
+    assert len(marked(theirs)) == 9 and marked(theirs).count("w") == 3, "three fine-tuned ones are hollow"
     for ax in (far, near):
-        assert len(marked(ax)) == 10 and "none" not in marked(ax), "with the likelihood ratio"
-        assert [note.get_text() for note in ax.texts] == ["*"] * 4
+        assert len(marked(ax)) == 10 and marked(ax).count("w") == 3, "with the likelihood ratio"
     assert {path.rpartition("/")[2] for path in written.bytes("figures/tiny/benchmark/*")} == {
         *(f"{name}.{suffix}" for name in NAMES if name != "table3" for suffix in ("csv", "md", "tex")),
         *("fig1.png", "fig1.pdf", "fig1.txt"),
