@@ -42,12 +42,11 @@ def save(figure, name, caption, source):
     `name` has the folder of its subject, ``benchmark/figure1`` say. `caption` tells what is seen, for a reader who has
     nothing but the figure; `source` where the numbers come from. Both are also in the files' metadata.
 
-    Raises ValueError if a letter would be below `SMALLEST` points in a column.
+    Raises ValueError if a letter is below `SMALLEST` points where the figure is as wide as a column.
     """
-    figure.draw_without_rendering()  # lays it out
-    width = figure.get_tightbbox().width + 2 * matplotlib.rcParams["savefig.pad_inches"]
+    figure.draw_without_rendering()  # gives ticks their labels
     for text in figure.findobj(Text):
-        size = text.get_fontsize() * min(1, COLUMN / width)
+        size = text.get_fontsize() * min(1, COLUMN / figure.get_figwidth())
         if text.get_text() and size < SMALLEST:
             raise ValueError(
                 f"figure {name}: {text.get_text()!r} has {size:.1f} points in a column of {COLUMN} inches; expected at "

@@ -599,6 +599,10 @@ def test_letters_too_small_for_a_column_are_refused(written, width, size):
         ValueError, match=r"small: 'accuracy' has 5.\d points in a column of 3.3 inches; expected at least 6"
     ):
         figures.save(figure, "training/small", "A caption.", "made up")
+    ax.set_title("accuracy", size=14)
+    ax.tick_params(labelsize=size)
+    with pytest.raises(ValueError, match=r"small: '.*' has 5.\d points"):
+        figures.save(figure, "training/small", "A caption.", "made up")
 
 
 def test_a_training_is_drawn_with_one_line_for_each_term():
