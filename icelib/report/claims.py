@@ -28,8 +28,8 @@ class Claim(NamedTuple):
 
 
 def table(claims):
-    """List claims as a DataFrame with the columns `HEADS`; words that those of the row above repeat are left out."""
-    frame = pd.DataFrame(claims, columns=HEADS)
+    """List claims as a DataFrame with the columns `HEADS`, for Markdown; words that the row above has are left out."""
+    frame = pd.DataFrame(claims, columns=HEADS).replace(r"\|", r"\\|", regex=True)  # p(z|i) would end a cell
     same = (frame[[*HEADS[:2]]] == frame[[*HEADS[:2]]].shift()).all(axis=1)
     return frame.assign(**{head: frame[head].mask(same, "″") for head in HEADS[:2]})
 

@@ -518,6 +518,9 @@ def test_the_claim_table_says_repeated_words_once():
     table = claims.table([*rows, claims.Claim("b", "Intro", "m", "–", "–", claims.HOLDS)])
     assert list(table) == list(claims.HEADS) and table["place"].tolist() == ["Intro", "″", "Intro"]
     assert claims.table([]).empty
+    table = claims.table([claims.Claim("“p(z|i)” is low", "Figure 2", "|a − b|", "0", "1", claims.OPEN)])
+    row = table.to_markdown(index=False, disable_numparse=True).splitlines()[-1]
+    assert len(re.findall(r"(?<!\\)\|", row)) == len(claims.HEADS) + 1, "a row has as many cells as the head"
 
 
 def test_stale_missing_and_broken_results_are_refused(written):
