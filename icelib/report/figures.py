@@ -1,11 +1,14 @@
 """Figures, all in one style: PNG and PDF, as wide as a column, where every letter can be read, also without colour."""
 
 import io
+from html import escape
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from IPython import get_ipython
+from IPython.display import display
 from matplotlib.text import Text
 
 from icelib.config import runs
@@ -40,7 +43,8 @@ def save(figure, name, caption, source):
     """Write a figure as ``figures/SCALE/NAME.png`` and ``.pdf``, and what it shows as ``.txt``; always the same bytes.
 
     `name` has the folder of its subject, ``benchmark/figure1`` say. `caption` tells what is seen, for a reader who has
-    nothing but the figure; `source` where the numbers come from. Both are also in the files' metadata.
+    nothing but the figure; `source` where the numbers come from. Both are also in the files' metadata, and in a
+    notebook they stand below the figure, which is shown at once.
 
     Raises ValueError if a letter is below `SMALLEST` points where the figure is as wide as a column.
     """
@@ -62,6 +66,11 @@ def save(figure, name, caption, source):
         figure.savefig(content, format=suffix, metadata=metadata, bbox_inches="tight")
         write_bytes(folder / f"{name}.{suffix}", content.getvalue())
     write_bytes(folder / f"{name}.txt", f"{about}\n".encode())
+    if get_ipython():
+        told = f"{escape(caption)}<br><small>{escape(source)}</small>"
+        display(figure)
+        display({"text/html": f'<figcaption data-figure="{name}">{told}</figcaption>', "text/plain": about}, raw=True)
+        plt.close(figure)  # else it would be shown again at the end of the cell
 
 
 def history(epochs):
