@@ -1,16 +1,18 @@
 """The executed notebooks as web pages that need no network, no server and no script: ``python -m icelib.tools.site``.
 
-The site shows what is in ``reports/`` and executes nothing. It is made anew as a whole each time, and equal reports
-give equal bytes.
+The site shows what is in ``reports/``, of the scale of params.yaml and of the recorded ones that it names, and executes
+nothing. It is made anew as a whole each time, and equal reports give equal bytes.
 """
 
 import argparse
 import base64
 import contextlib
+import copy
 import mimetypes
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -27,23 +29,28 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from icelib.config import runs
+from icelib.report import claims
 from icelib.util import paths
 from icelib.util.errors import readable_errors
 from icelib.util.files import read_json
 
 TEMPLATES = paths.PACKAGE / "templates"
 GENERATOR = "icelib.tools.site"  # by which a site of ours is known
+MAKE = "`make results` makes it"
+VERDICTS = (claims.HOLDS, claims.FAILS, claims.OPEN, claims.NOT_TESTED)
 # What is shown of an output that comes in several forms. Widgets and scripts are not among them: without a
 # kernel they are dead, and they come with a picture or a text.
 SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain"]
 
 
 class Page(NamedTuple):
-    """A notebook of the site: its title, the paragraph below it, and its h2 headings as (id, text)."""
+    """A notebook of the site: the paper's claim, verdicts counted in words, and its h2 headings as (id, text)."""
 
     name: str
     title: str
+    scale: str
     claim: Markup = Markup()
+    found: str = ""
     body: Markup = Markup()
     sections: tuple = ()
     missing: bool = False  # the claim tells why
@@ -54,22 +61,26 @@ def build():
 
     Raises ValueError if there is no report at all, or ``site/`` is there and is no earlier site.
     """
-    scale, index = runs.load().scale, paths.SITE / "index.html"
+    params, index = runs.load(), paths.SITE / "index.html"
     if paths.SITE.exists() and not (index.is_file() and f'content="{GENERATOR}"' in index.read_text()):
         raise ValueError(f"{paths.relative(paths.SITE)} exists and is no site that we made; move it away")
     files, notes = {}, []
-    listed = [_page(path.stem, paths.reports(scale), files, notes) for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))]
-    missing = [page.claim for page in listed if page.missing]
-    if len(missing) == len(listed):
-        where = paths.relative(paths.reports(scale))
+    listed = [_page(path.stem, params.scale, "", files, notes) for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))]
+    if all(page.missing for page in listed):
+        where = paths.relative(paths.reports(params.scale))
         raise ValueError(f"there is no executed notebook in {where}; `make results` (or `dvc repro`) makes them")
+    for scale in params.recorded:
+        names = sorted(path.stem for path in paths.reports(scale).glob("*.ipynb"))
+        none = Page(scale, scale, scale, f"{paths.relative(paths.reports(scale))} is missing; {MAKE}", missing=True)
+        listed += [_page(name, scale, f"{scale}-", files, notes) for name in names] or [none]
     files["style.css"] = _style().encode()
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("page.html.j2")
-    order, origin = [Page("index", f"ICE companion, {scale} scale"), *listed, None], _origin(scale)
+    scales = {scale: _about(scale, scale == params.scale) for scale in (params.scale, *params.recorded)}
+    order = [Page("index", "ICE companion", params.scale), *listed, None]
     for number, page in enumerate(order[:-1]):
         content = {"page": page, "before": order[number - 1] if number else None, "after": order[number + 1]}
-        html = template.render(generator=GENERATOR, listed=listed, origin=origin, **content)
+        html = template.render(generator=GENERATOR, listed=listed, scales=scales, **content)
         files[f"{page.name}.html"] = html.encode()
     with tempfile.TemporaryDirectory(dir=paths.SITE.parent, prefix=".writing-") as folder:
         new = Path(folder) / "new"
@@ -79,45 +90,67 @@ def build():
         if paths.SITE.exists():
             paths.SITE.rename(Path(folder) / "old")
         new.rename(paths.SITE)
-    return [*missing, *notes]
+    return [*(page.claim for page in listed if page.missing), *notes]
 
 
-def _page(name, reports, files, notes):
+def _page(notebook, scale, prefix, files, notes):
     """Convert one report; add the pictures and copies that it needs to `files` (dict of place to bytes)."""
-    where, own = paths.relative(reports / f"{name}.ipynb"), {}
+    path, name, own = paths.reports(scale) / f"{notebook}.ipynb", f"{prefix}{notebook}", {}
+    where = paths.relative(path)
     try:
-        notebook = nbformat.read(reports / f"{name}.ipynb", as_version=4)
-        if not any(cell.get("outputs") for cell in notebook.cells):
+        content = nbformat.read(path, as_version=4)
+        if not any(cell.get("outputs") for cell in content.cells):
             raise ValueError("no cell has an output")
-        tree = BeautifulSoup(_exporter().from_notebook_node(notebook)[0], features="html.parser")
+        tree = BeautifulSoup(_exporter().from_notebook_node(content)[0], features="html.parser")
         _fold(tree)
-        _figures(tree, name, own)
-        dead = _connect(tree, own)
+        _figures(tree, name, paths.figures(scale), own)
+        dead = _connect(tree, path.parent, prefix, own)
     except FileNotFoundError:
-        return Page(name, name, f"{where} is missing; `make results` makes it", missing=True)
+        return Page(name, name, scale, f"{where} is missing; {MAKE}", missing=True)
     except Exception as error:  # JSON's, the schema's, nbformat's own have no common class
-        return Page(name, name, f"{where} cannot be shown ({error}); remove it and run `make results`", missing=True)
+        told = f"{where} cannot be shown ({error}); remove it and run `make results`"
+        return Page(name, name, scale, told, missing=True)
     files |= own
     notes += [f"{where}: the link to {address!r} leads to no file of the project" for address in dead]
-    claim = Markup(tree.p.decode_contents()) if tree.p else Markup()
     sections = tuple((heading["id"], _text(heading)) for heading in tree.select(".jp-MarkdownCell h2[id]"))
-    return Page(name, _text(tree.h1) if tree.h1 else name, claim, Markup(tree), sections)
+    title = _text(tree.h1) if tree.h1 else name
+    return Page(name, title, scale, _claim(tree), _found(tree), Markup(tree), sections)
+
+
+def _claim(tree):
+    """Take the first paragraph without the words in bold that it begins with: the index has its own."""
+    claim = copy.copy(tree.p)
+    if claim and claim.strong:
+        claim.strong.decompose()
+    return Markup(claim.decode_contents().strip() if claim else "")
+
+
+def _found(tree):
+    """Count the verdicts of the tables of claims, in words; "" if there are none."""
+    counts, ends = Counter(), [claims.HEADS[0], claims.HEADS[-1]]
+    for table in tree.find_all("table"):
+        heads = [head.get_text() for head in table.select("thead th")]
+        if [*heads[:1], *heads[-1:]] == ends:
+            counts.update(row.find_all("td")[-1].get_text() for row in table.select("tbody tr"))
+    order = dict.fromkeys([*VERDICTS, *counts])
+    return ", ".join(f"{verdict} {counts[verdict]}" for verdict in order if counts[verdict])
 
 
 def _fold(tree):
     """Fold code, leave scripts out, and give tables, which may be wide, a box that scrolls."""
-    [script.decompose() for script in tree.find_all("script")]
+    [tag.decompose() for tag in tree.select("script, style[scoped]")]  # pandas' style: the page's own is enough
     for cell in tree.select(".jp-CodeCell > .jp-Cell-inputWrapper"):
         folded = tree.new_tag("details", attrs={"class": "code"})
-        summary = tree.new_tag("summary", string=f"Code, {len(cell.pre.get_text().strip().splitlines())} lines")
+        lines = len(cell.pre.get_text().strip().splitlines())
+        summary = tree.new_tag("summary", string=f"Code, {lines} line{'s' * (lines != 1)}")
         folded.extend([summary, cell.find(class_="highlight")])
         cell.replace_with(folded)
     for table in tree.find_all("table"):
         table.wrap(tree.new_tag("div", attrs={"class": "wide"}))
 
 
-def _figures(tree, name, files):
-    """Make embedded pictures files of their own, which open at full size."""
+def _figures(tree, name, saved, files):
+    """Make embedded pictures files of their own, which open large: as saved in the folder `saved`, if they are."""
     for number, picture in enumerate(tree.select('img[src^="data:"]'), 1):
         head, _, content = picture["src"].removeprefix("data:").partition(",")
         place = f"figures/{name}-{number}{mimetypes.guess_extension(head.split(';')[0]) or ''}"
@@ -126,9 +159,21 @@ def _figures(tree, name, files):
         if picture.get("alt", "No description").startswith("No description"):  # as nbconvert has it
             picture["alt"] = "Figure drawn by the code above"
         picture.wrap(tree.new_tag("a", href=quote(place), attrs={"class": "figure"}))
+    for caption in tree.select("figcaption[data-figure]"):  # by report.figures.save
+        picture, path = caption.find_previous("img"), saved / f"{caption['data-figure']}.png"
+        picture["alt"] = caption.get_text().partition(". ")[0]
+        if path.is_file():
+            picture.parent["href"] = _copy(path, files)
 
 
-def _connect(tree, files):
+def _copy(path, files):
+    """Take a file of the project into the site; return its address there."""
+    place = f"files/{path.relative_to(paths.ROOT).as_posix()}"
+    files[place] = path.read_bytes()
+    return quote(place)
+
+
+def _connect(tree, reports, prefix, files):
     """Turn a notebook's links into its page's, with copies of files; return those that lead nowhere, now text."""
     dead = []
     for tag in tree.select("a[href]:not(.figure), :not(.figure) > img[src]"):
@@ -142,27 +187,38 @@ def _connect(tree, files):
             dead.append(address)
             tag.replace_with(tag.get_text() or tag.get("alt", ""))
         elif tag.name == "a" and path.parent == paths.NOTEBOOKS:
-            tag["href"] = f"{quote(path.stem)}.html" + (f"#{parts.fragment}" if parts.fragment else "")
+            target = f"{prefix * (reports / path.name).exists()}{path.stem}.html"  # else that of params.yaml
+            tag["href"] = quote(target) + (f"#{parts.fragment}" if parts.fragment else "")
         else:
-            place = f"files/{path.relative_to(paths.ROOT).as_posix()}"
-            files[place] = path.read_bytes()
+            place = _copy(path, files)
             if tag.name == "img":
-                tag["src"] = quote(place)
+                tag["src"] = place
                 tag = tag.wrap(tree.new_tag("a", attrs={"class": "figure"}))
-            tag["href"] = quote(place)
+            tag["href"] = place
     return dead
 
 
-def _origin(scale):
-    """Tell on what the networks were trained, by their histories, and the commit that recorded the reports."""
-    histories = [read_json(path) for path in sorted((paths.results(scale) / "history").glob("*.json"))]
+def _about(scale, own):
+    """Tell what a scale is, on what its networks were trained, and the commit of its reports: a text for each."""
+    folder = paths.results(scale) if own else paths.RECORDED / scale
+    params = runs.load() if own else runs.load(folder / "params.yaml")
+    what = "the scale of params.yaml" if own else f"recorded: made of {paths.relative(folder)} alone"
+    known, seeds = "; ".join(task.title for task in params.tasks.values()), ", ".join(map(str, params.seeds))
+    histories = [read_json(path) for path in sorted((folder / "history").glob("*.json"))]
     machines = {(x["environment"]["device"], x["environment"]["torch"]) for x in histories if "environment" in x}
-    told = [f"networks trained on {device} with PyTorch {torch}" for device, torch in sorted(machines)]
-    command = ["git", "log", "-1", "--format=commit %h of %as", "--", paths.reports(scale)]
+    told = [f"{what}. Known classes: {known}. Seeds: {seeds}"]
+    told += [f"networks trained on {device} with PyTorch {torch}" for device, torch in sorted(machines)]
+    commit = _git("log", "-1", "--format=commit %h of %as", "--", paths.reports(scale))
+    changed = ", and changed since" if commit and _git("status", "--porcelain", "--", paths.reports(scale)) else ""
+    return [*told, f"reports recorded in {commit or 'no commit yet'}{changed}"]
+
+
+def _git(*command):
     with contextlib.suppress(OSError, subprocess.CalledProcessError):  # no git, or no repository
-        answer = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout.strip()
-        told += [f"reports recorded in {answer}"] if answer else []
-    return "; ".join(told)
+        return subprocess.run(
+            ["git", *command], cwd=paths.ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    return ""
 
 
 def _text(heading):
