@@ -36,7 +36,7 @@ from icelib.util.errors import readable_errors
 from icelib.util.files import read_json, write_bytes, write_json
 
 LARGEST = {"weights": 60, "all else": 25}  # MB (10⁶ bytes) of recorded/, all scales together
-FEATURES = 1000  # test images of each kind whose features are kept
+FEATURES = 500  # test images of each kind whose features are kept
 
 
 def record(jobs=None, weights=None):
@@ -184,6 +184,9 @@ def _logits(run, found):
     first, ice = run.seed == runs.load().seeds[0], run.method == "ice"
     parts = [str(run.schedule.epochs), "labels", "validation", *["0"] * ice] if first or ice else []
     kept = {name: x for name, x in found.items() if (first and ice) or name.split("/")[0] in parts}
+    task = runs.load().tasks[run.task]
+    apart = {name for name in task.outliers if name not in (*task.near, *task.far)}  # sets in no mean are not shown
+    kept = {name: x for name, x in kept.items() if name.split("/")[-1] not in apart}
     # the range of float16 is less than what the Gaussian head says of far outliers
     return {name: x.clamp(-6e4, 6e4).half() if x.is_floating_point() else x.short() for name, x in kept.items()}
 
