@@ -10,7 +10,7 @@ import re
 import pandas as pd
 
 from icelib.config import runs
-from icelib.evaluation.statistics import AHEAD, BEHIND
+from icelib.evaluation.statistics import AHEAD, BEHIND, OPEN
 from icelib.methods import METHODS, own_detector
 from icelib.report import render, results, tables
 from icelib.report.captions import setting
@@ -50,8 +50,8 @@ def _verdicts():
         for verdict, word in ((AHEAD, "ahead of"), (BEHIND, "behind")):
             names = rows[rows.verdict == verdict]["second"].map(lambda name: name.split(" †")[0].split(" ‡")[0])
             told += [f"{word} {', '.join(names)}"] * bool(len(names))
-        measure = f"{tables.METRICS[metric][:-2]} {kind}".strip()
-        yield f"- {measure}: {'; '.join([*told, 'else open']) if told else 'neither ahead nor behind'}"
+        told += ["else open" if told else "open"] * (OPEN in set(rows.verdict))
+        yield f"- {f'{tables.METRICS[metric][:-2]} {kind}'.strip()}: {'; '.join(told)}"
 
 
 def write():
