@@ -249,15 +249,18 @@ def test_verdicts_are_those_on_ice_in_the_main_block_alone(monkeypatch):
         (*block, "auroc", "near", ice, oe, statistics.AHEAD),
         (*block, "auroc", "near", ice, energy, statistics.BEHIND),
         (*block, "auroc", "far", ice, oe, statistics.OPEN),
+        (*block, "auroc", "far", ice, energy, statistics.AHEAD),
+        (*block, "fpr95", "near", ice, oe, statistics.OPEN),
         (*block, "auroc", "far", ratio, ice, statistics.AHEAD),
         (known, network, "scratch", "auroc", "far", ice, oe, statistics.AHEAD),
         ("CIFAR100", network, protocol, "auroc", "far", ice, oe, statistics.AHEAD),
     ]
     monkeypatch.setattr(tables, "differences", lambda: pd.DataFrame(rows, columns=names))
     monkeypatch.setattr(runs, "main_block", lambda: block)
-    near, far, *_ = readme._verdicts()
-    assert near == "- AUROC near: ahead of MSP, OE; behind Energy; else open"
-    assert far == "- AUROC far: neither ahead nor behind"
+    near, far, rejected, *_ = readme._verdicts()
+    assert near == "- AUROC near: ahead of MSP, OE; behind Energy"
+    assert far == "- AUROC far: ahead of Energy; else open"
+    assert rejected == "- FPR95 near: open"
 
 
 def test_make_tells_what_there_is_and_nothing_else():
