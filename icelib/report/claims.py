@@ -46,9 +46,9 @@ def difference(a, b):
     if not len(a):
         return "not run"
     if len(a) == 1:
-        return f"{a[0] - b[0]:+.2f}, 1 seed"
+        return f"{a[0] - b[0]:+.2f}, 1 seed".replace("-", "−")
     found = paired(a, b)
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], {found.n} seeds"
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], {found.n} seeds".replace("-", "−")
 
 
 def compare(words, place, cells, metric, first, second):
@@ -63,7 +63,7 @@ def compare(words, place, cells, metric, first, second):
     seeds = common_seeds(a, b)
     values = [[row.by_seed[seed] for seed in seeds] for row in (a, b)]
     ours = "no pair of one seed and device" if a.seeds and b.seeds and not seeds else difference(*values)
-    stated = "–" if pd.isna(a.paper - b.paper) else f"{a.paper - b.paper:+.2f}"
+    stated = "–" if pd.isna(a.paper - b.paper) else f"{a.paper - b.paper:+.2f}".replace("-", "−")
     block = f"{a.paper_known}{f', {NAMES[a.network]}' if 'network' in a else ''}"
     where = f", {a.outliers if a.outliers in ('far', 'near') else a.paper_outliers}" * (metric != "accuracy")
     measure = f"{block}: {METRICS[metric][:-2]}{where}, {first} − {second}"
