@@ -25,7 +25,8 @@ COLUMNS = (("accuracy", ""), ("auroc", "near"), ("fpr95", "near"), ("auroc", "fa
 def found():
     """Write what the main block of the shown scale found, as Markdown: ICE's verdicts by paired seeds, and a table."""
     several, (_, task) = runs.main_runs(), runs.task_playing(runs.main_block()[0])
-    title = f"{task.title}, {setting(several['ice'][0])}; seeds: {max(map(len, several.values()))}"
+    first = several["ice"][0]
+    title = f"{task.title}, {setting(first)}, epochs: {first.schedule.epochs}; seeds: {max(map(len, several.values()))}"
     heads = [f"{tables.METRICS[metric][:-2]} {kind} {tables.METRICS[metric][-1]}" for metric, kind in COLUMNS]
     lines = ["| mean ± std | " + " | ".join(" ".join(head.split()) for head in heads) + " |", "|:--" * 6 + "|"]
     for method, group in several.items():
