@@ -583,6 +583,7 @@ def test_a_figure_is_saved_a_column_wide_with_its_source_beside_it_always_in_the
         figures.save(figure, "training/history", "A caption.", "digits-wideresnet-scratch-ice-0")
         found.append(written.bytes("figures/tiny/training/*"))
     assert found[0] == found[1] and len(found[0]) == 3
+    assert not figure.texts, "nothing is written into the picture"
     text = (paths.figures("tiny") / "training" / "history.txt").read_text()
     assert text == "A caption.\n\ndigits-wideresnet-scratch-ice-0\n"
     with Image.open(paths.figures("tiny") / "training" / "history.png") as picture:
