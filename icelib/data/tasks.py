@@ -7,6 +7,8 @@ auxiliary ``outliers``, validation also ``jigsaw``, and test a tensor for each o
 """
 
 import argparse
+import hashlib
+import json
 
 import numpy as np
 import torch
@@ -25,9 +27,19 @@ def load(name, part):
     """Load the tensors (dict) of one part (train, validation or test) of a task, and what describes them (dict).
 
     That is ``classes``, the names of the known classes in the order of the labels, and ``sha256``. Raises ValueError if
-    the file is missing or damaged.
+    the file is missing or damaged, or its test images are others than params.yaml asks for.
     """
-    return tensors.load(paths.tasks(runs.load().scale) / name / f"{part}.safetensors")
+    path = paths.tasks(runs.load().scale) / name / f"{part}.safetensors"
+    found, about = tensors.load(path)
+    if part == "test" and about.get("asked") != _asked(runs.load().tasks[name]):
+        raise ValueError(f"{paths.relative(path)} holds other images than tasks.{name} asks for; run `dvc repro`")
+    return found, about
+
+
+def _asked(task):
+    """Hash of what the choice of test images follows from beside the sets."""
+    wish = task.model_dump(include={"known", "outliers", "outlier_images", "images"}, exclude_defaults=True)
+    return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def divide(task):
@@ -191,9 +203,12 @@ def make(name):
     for kind, count in (counts["test"] | {"outliers to validate on": counts["validation"]["outliers"]}).items():
         if count < FEWEST:
             raise ValueError(f"task {name!r} has {count} images of {kind!r}; expected {FEWEST} or more, to be compared")
+    folder, described = paths.tasks(params.scale) / name, {"classes": about["classes"]}
+    asked = {"asked": _asked(params.tasks[name])}
     for part, arrays in parts.items():
         planes = {key: torch.from_numpy(x.transpose(0, 3, 1, 2) if x.ndim == 4 else x) for key, x in arrays.items()}
-        tensors.save(paths.tasks(params.scale) / name / f"{part}.safetensors", planes, {"classes": about["classes"]})
+        # in no other part, which no new test set is to change
+        tensors.save(folder / f"{part}.safetensors", planes, described | (asked if part == "test" else {}))
     write_json(paths.results(params.scale) / "tasks" / f"{name}.json", about)
     print(f"{about['title']}: {about['images']}; dropped: {about['dropped']}")
     if about["repeated"]:

@@ -364,3 +364,19 @@ def test_a_task_is_made_and_loaded(sets, monkeypatch):
     assert read_json(paths.results("tiny") / "tasks" / "three.json")["title"] == "t"
     with pytest.raises(ValueError, match="'thre'.*did you mean 'three'"):
         tasks.make("thre")
+
+
+def test_other_test_images_than_are_asked_for_are_told_and_change_no_training_file(sets, monkeypatch):
+    before = a_task(validation_share=0.2)
+    monkeypatch.setattr(tasks.runs, "load", lambda: SimpleNamespace(scale="tiny", tasks={"three": before}))
+    tasks.make("three")
+    files = [paths.tasks("tiny") / "three" / f"{part}.safetensors" for part in ("train", "validation", "test")]
+    bytes_before = [path.read_bytes() for path in files]
+    changed = a_task(validation_share=0.2, images={"noise": 20}, title="other words")
+    monkeypatch.setattr(tasks.runs, "load", lambda: SimpleNamespace(scale="tiny", tasks={"three": changed}))
+    with pytest.raises(ValueError, match=r"test.safetensors holds other images than tasks.three asks for; run `dvc"):
+        tasks.load("three", "test")
+    tasks.load("three", "train"), tasks.load("three", "validation")
+    tasks.make("three")
+    assert len(tasks.load("three", "test")[0]["noise"]) == 20
+    assert [path.read_bytes() == old for path, old in zip(files, bytes_before)] == [True, True, False]
