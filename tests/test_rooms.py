@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import SOURCE
 
 ROOMS = [
-    {"tools"}, {"report"}, {"evaluation"}, {"analysis"}, {"training"}, {"data"}, {"config"}, {"methods", "models"},
+    {"tools"}, {"report"}, {"evaluation"}, {"analysis"}, {"training"}, {"data"}, {"config"}, {"methods"}, {"models"},
     {"losses", "heads", "scores", "metrics", "paper"}, {"util"},
 ]  # fmt: skip
 MODULES = sorted((SOURCE / "icelib").rglob("*.py"))

@@ -6,6 +6,7 @@ trained before, and writes ``results/SCALE/sweeps/NAME.json``. No test image is 
 
 import argparse
 
+from icelib.analysis import matching
 from icelib.config import runs
 from icelib.data import tasks
 from icelib.training import train
@@ -40,7 +41,7 @@ def run_all():
     """Train all candidates of all sweeps, equal ones once, and write a result file for each sweep.
 
     A file holds title, method, task, network, protocol, base and seeds, the numbers of validation images, whether the
-    choice is `at_end`, and for each candidate its ``change``, the means of `figures` over seeds, those of each run
+    choice is `at_end`, and for each candidate its ``change``, the means of `figures` over seeds, with ``matched`` of `matching.measure`, those of each run
     beside what names it (``runs``), and whether `choose` takes it (``chosen``); in place of figures ``diverged``, a
     message, where one did. Files of sweeps that are no longer declared are removed.
 
@@ -56,7 +57,8 @@ def run_all():
     for name, pairs in found.items():
         sweep, rows = params.sweeps[name], []
         for _, run in pairs:
-            rows.append({"seed": run.seed, "configuration": run.configuration} | outcome(next(histories)))
+            row = {"seed": run.seed, "configuration": run.configuration} | outcome(next(histories))
+            rows.append(row if "diverged" in row else row | {"matched": matching.measure(run)["matched"]})
         count = len(_seeds(sweep))
         results[name] = _result(name, [_candidate(x, rows[i * count :][:count]) for i, x in enumerate(sweep.values)])
         write_json(folder / f"{name}.json", results[name])

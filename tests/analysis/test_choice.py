@@ -2,7 +2,7 @@
 
 import pytest
 
-from icelib.analysis import choice
+from icelib.analysis import choice, matching
 from icelib.config import runs
 from icelib.report import results
 from icelib.training import store, train
@@ -67,12 +67,20 @@ def test_a_sweep_trains_each_candidate_once_into_the_store_and_touches_no_checkp
     found = [one["digest"] for entry in result["candidates"] for one in entry["runs"]]
     assert found == [store.digest(run) for _, run in choice.candidates(name)]
     assert set(result["images"]) == {"known", "outliers", "jigsaw"}
+    _, run = choice.candidates(name)[0]
+    assert result["candidates"][0]["matched"] == matching.measure(run)["matched"]
     assert not paths.checkpoints(runs.load().scale).exists()
     kept = inside.bytes(".dvc/store/runs/**/*")
     assert choice.run_all()[name] == result and inside.bytes(".dvc/store/runs/**/*") == kept
 
 
-def test_a_diverged_candidate_is_recorded_and_not_chosen(inside, monkeypatch):
+@pytest.fixture
+def untrained(monkeypatch):
+    """Candidates whose histories a test makes up have no networks."""
+    monkeypatch.setattr(matching, "measure", lambda run: {"matched": {"auroc": 0.6, "fpr95": 0.4}})
+
+
+def test_a_diverged_candidate_is_recorded_and_not_chosen(inside, monkeypatch, untrained):
     name = next(iter(runs.load().sweeps))
     monkeypatch.setattr(train, "train_all", lambda wanted: [DIVERGED, *[history(0.5)] * (len(wanted) - 1)])
     first, second, *_ = choice.run_all()[name]["candidates"]
@@ -85,7 +93,7 @@ def test_a_diverged_candidate_is_recorded_and_not_chosen(inside, monkeypatch):
     assert not any(entry["chosen"] for entry in read_json(path)["candidates"]), "what was found stands in the file"
 
 
-def test_a_choice_goes_by_means_over_the_seeds_of_the_search(inside, monkeypatch):
+def test_a_choice_goes_by_means_over_the_seeds_of_the_search(inside, monkeypatch, untrained):
     """The first candidate wins at one seed, the second on average."""
     name, values = "ice-weight", inside.params
     values["sweeps"][name]["seeds"] = [10, 11]
@@ -122,7 +130,7 @@ def test_a_choice_at_an_end_of_its_grid_is_told(chosen, grid, expected):
     assert choice.at_end(chosen, grid) == expected
 
 
-def test_a_result_tells_whether_its_choice_is_at_an_end(inside, monkeypatch):
+def test_a_result_tells_whether_its_choice_is_at_an_end(inside, monkeypatch, untrained):
     name, values = "ice-weight", inside.params
     values["sweeps"][name]["values"] = [{"weight": x} for x in (0.1, 0.2, 0.3)]
     inside.params = values

@@ -1,0 +1,56 @@
+"""What a network owes to the camera of the auxiliary images: spectra, and validation outliers with those of known ones.
+
+No test image is looked at, and no method trains on one of the three kinds of outliers.
+"""
+
+import numpy as np
+import torch
+
+from icelib import metrics, models, scores
+from icelib.data import tasks
+from icelib.methods import METHODS, matched
+from icelib.training import store
+from icelib.util import machine
+
+KINDS = {
+    "outliers": "auxiliary classes held out",
+    "matched": "the same, with the spectra of known images",
+    "jigsaw": "known images, tiles shuffled",
+}
+MOST = 2000  # images of each kind
+
+
+@machine.one_thread()
+def measure(run):
+    """Measure how a trained run's own score tells validation outliers of each of the `KINDS` from known images.
+
+    Returned are ``auroc`` and ``fpr95`` (outlier-positive) by kind, as shares; ValueError if the run is not trained.
+    """
+    device, score = machine.device(), METHODS[run.method].score
+    model, _ = store.load(run, device)
+    values = {}
+    for name, images in outliers(run.task).items():
+        z = models.predict(model, images, models.PRECISION, features=True)
+        values[name] = scores.apply(score, models.logits(model, z), z).cpu().numpy()
+    known = values.pop("known")
+    found = {name: metrics.detection_metrics(known, x) for name, x in values.items()}
+    return {name: {"auroc": x["auroc"], "fpr95": x["fpr95_outlier_positive"]} for name, x in found.items()}
+
+
+def outliers(task):
+    """Take `MOST` validation images of each of the `KINDS`, and as many ``known`` ones, as uint8 (N, 3, 32, 32)."""
+    validation, _ = tasks.load(task, "validation")
+    found = {name: validation[name][:MOST] for name in ("known", "outliers", "jigsaw")}
+    # jigsaw images are of the first known ones: spectra are of the last
+    partner = len(validation["known"]) - 1 - torch.arange(len(found["outliers"])) % len(validation["known"])
+    x = matched.match(*(models.normalize(x) for x in (found["outliers"], validation["known"][partner])))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (models.MEAN, models.STD))
+    return found | {"matched": ((x * std + mean) * 255).round().byte()}
+
+
+def spectrum(images):
+    """Root mean square amplitude of uint8 images (N, 3, 32, 32) at each radius √(u² + v²), rounded: (23,)."""
+    size = images.shape[-1]
+    power = torch.fft.fft2(images.double() / 255, norm="ortho").abs().square().mean((0, 1)).numpy()  # (32, 32)
+    radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(size) * size] * 2)).round().astype(int)
+    return np.sqrt(np.bincount(radius.ravel(), power.ravel()) / np.bincount(radius.ravel()))

@@ -1,0 +1,48 @@
+"""Validation outliers of three kinds, and spectra."""
+
+import numpy as np
+import pytest
+import torch
+
+from icelib import metrics, models
+from icelib.analysis import matching
+from icelib.config import runs
+from icelib.data import tasks
+from icelib.methods import METHODS, matched
+from icelib.training import store, train
+
+
+def test_a_flat_image_has_one_amplitude_and_a_wave_has_it_at_its_radius():
+    flat = torch.full((2, 3, 32, 32), 51, dtype=torch.uint8)
+    found = matching.spectrum(flat)
+    assert found[0] == pytest.approx(0.2 * 32) and np.abs(found[1:]).max() < 1e-12
+    wave = 127.5 + 100 * torch.cos(2 * torch.pi * (3 * torch.arange(32)[:, None] + 4 * torch.arange(32)) / 32)
+    found = matching.spectrum(wave.round().byte().expand(1, 3, 32, 32))
+    assert found[1:].argmax() + 1 == 5 and found[5] > 50 * np.delete(found, [0, 5]).max()
+
+
+@pytest.mark.parametrize("method", ["plain", "ice"])
+def test_three_kinds_of_outliers_are_told_by_the_runs_own_score(inside, method):
+    run = next(run for run in runs.declared() if run.method == method and run.protocol == "scratch")
+    train.train(run)
+    found, images = matching.measure(run), matching.outliers(run.task)
+    assert list(found) == ["outliers", "jigsaw", "matched"] and set(found) == set(matching.KINDS)
+    validation, _ = tasks.load(run.task, "validation")
+    assert torch.equal(images["outliers"], validation["outliers"][: matching.MOST])
+    model, _ = store.load(run)
+    own = {
+        name: METHODS[method].score(models.predict(model, x, models.PRECISION)).numpy() for name, x in images.items()
+    }
+    for name, shares in found.items():
+        expected = metrics.detection_metrics(own["known"], own[name])
+        assert shares["auroc"] == pytest.approx(expected["auroc"], abs=1e-6)
+        assert shares["fpr95"] == pytest.approx(expected["fpr95_outlier_positive"], abs=0.01)
+
+
+def test_matched_outliers_are_the_held_out_ones_with_spectra_of_known_images(inside):
+    task = next(iter(runs.load().tasks))
+    found, validation = matching.outliers(task), tasks.load(task, "validation")[0]
+    count = len(found["outliers"])
+    partner = validation["known"].flip(0)[torch.arange(count) % len(validation["known"])]
+    expected = matched.match(models.normalize(found["outliers"]), models.normalize(partner))
+    torch.testing.assert_close(models.normalize(found["matched"]), expected, atol=1e-5, rtol=0)
