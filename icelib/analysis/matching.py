@@ -10,31 +10,40 @@ from icelib import metrics, models, scores
 from icelib.data import tasks
 from icelib.methods import METHODS, matched
 from icelib.training import store
-from icelib.util import machine
+from icelib.util import machine, paths, tensors
 
 KINDS = {
     "outliers": "auxiliary classes held out",
     "matched": "the same, with the spectra of known images",
     "jigsaw": "known images, tiles shuffled",
 }
-MOST = 2000  # images of each kind
+MOST = 1000  # images of each kind
 
 
-@machine.one_thread()
 def measure(run):
     """Measure how a trained run's own score tells validation outliers of each of the `KINDS` from known images.
 
     Returned are ``auroc`` and ``fpr95`` (outlier-positive) by kind, as shares; ValueError if the run is not trained.
     """
-    device, score = machine.device(), METHODS[run.method].score
-    model, _ = store.load(run, device)
-    values = {}
-    for name, images in outliers(run.task).items():
-        z = models.predict(model, images, models.PRECISION, features=True)
-        values[name] = scores.apply(score, models.logits(model, z), z).cpu().numpy()
+    values = own_scores(run)
     known = values.pop("known")
     found = {name: metrics.detection_metrics(known, x) for name, x in values.items()}
     return {name: {"auroc": x["auroc"], "fpr95": x["fpr95_outlier_positive"]} for name, x in found.items()}
+
+
+@machine.one_thread()
+def own_scores(run):
+    """Score `outliers` by a run's own score: ``known`` and each of the `KINDS` to float64 (N,).
+
+    Of a recorded scale those that were kept, see `tools.record`.
+    """
+    if paths.SHOWN:
+        path = paths.results(run.scale) / "validation" / f"{run.name}.safetensors"
+        return {name: x.double().numpy() for name, x in tensors.load(path)[0].items()}
+    device, score = machine.device(), METHODS[run.method].score
+    model, _ = store.load(run, device)
+    z = {name: models.predict(model, x, models.PRECISION, features=True) for name, x in outliers(run.task).items()}
+    return {name: scores.apply(score, models.logits(model, x), x).double().cpu().numpy() for name, x in z.items()}
 
 
 def outliers(task):

@@ -5,8 +5,7 @@
 - ``scores/RUN.safetensors``: ``labels`` and ``predicted`` (N,) of the known test images and, for every detector and
   image set, ``DETECTOR/SET`` (M,) float64, higher for known images; the known set is called ``known``;
 - ``metrics/RUN.json``: accuracy and, for every detector, each metric of `icelib.metrics` on every set of outliers and
-  its means over the ``near`` and ``far`` sets of the task, as shares with bootstrap intervals; under ``validation``
-  what `matching.measure` finds;
+  its means over the ``near`` and ``far`` sets of the task, as shares with bootstrap intervals;
 - ``summary.json``: the few numbers that experiments are compared by (``dvc exp show``).
 """
 
@@ -16,7 +15,6 @@ from collections import defaultdict
 import numpy as np
 
 from icelib import models, scores
-from icelib.analysis import matching
 from icelib.config import runs
 from icelib.data import tasks
 from icelib.evaluation import detectors, kept, statistics
@@ -29,7 +27,7 @@ from icelib.util.files import write_json
 
 FILES = ("scores.safetensors", "metrics.json")
 CODE = [f"evaluation/{name}.py" for name in ("evaluate", "detectors", "statistics", "kept")]
-CODE += ["analysis/matching.py", "methods/matched.py", "metrics.py", "scores.py", "models.py"]
+CODE += ["metrics.py", "scores.py", "models.py"]
 
 
 def place(run):
@@ -67,7 +65,6 @@ def _evaluate(run):
     values |= {"configuration": run.configuration, "digest": about["digest"], "environment": about["environment"]}
     values["origin"] = {"checkpoint": about["checkpoint"], "scoring": about["scoring"]}
     values["images"] = {name: len(x) for name, x in sets[own_detector(run.method)].items()}
-    values["validation"] = matching.measure(run)
     values["accuracy"] = statistics.accuracy(found["labels"], found["predicted"], params.bootstrap)
     values["detectors"] = {
         name: statistics.detection(x.pop("known"), x, means, params.bootstrap) for name, x in sets.items()

@@ -4,7 +4,8 @@
 
 - ``params.yaml``, byte for byte, which has to be committed before: under its name, in configs/ or in recorded/;
 - ``metrics``, ``history``, ``tasks``, ``sweeps``, and ``snapshots`` where they were measured, as in ``results/SCALE``;
-- ``scores/RUN.safetensors``: ``labels``, ``predicted``, own score and MSP of every image set, float32;
+- ``scores/RUN.safetensors``: ``labels``, ``predicted`` and the own score of known, near and far test images, float32;
+- ``validation/RUN.safetensors``: that of validation images, see `matching.own_scores`, float32;
 - ``logits/RUN.safetensors``: what 06 shows of them, float16;
 - ``features/RUN.safetensors``: what 05 shows, of the first `FEATURES` known test images and near outliers, float16;
 - ``weights/RUN.safetensors`` of some runs: convolutions in bfloat16, the rest as it is, see `load`;
@@ -25,7 +26,7 @@ from pathlib import Path
 import torch
 
 from icelib import models
-from icelib.analysis import choice, features
+from icelib.analysis import choice, features, matching
 from icelib.config import runs
 from icelib.evaluation import evaluate, snapshots
 from icelib.methods import METHODS, own_detector
@@ -36,7 +37,7 @@ from icelib.util.errors import readable_errors
 from icelib.util.files import read_json, write_bytes, write_json
 
 LARGEST = {"weights": 60, "all else": 25}  # MB (10⁶ bytes) of recorded/, all scales together
-FEATURES = 500  # test images of each kind whose features are kept
+FEATURES, SEEDS = 300, 3  # test images of each kind whose features are kept, and of how many seeds
 
 
 def record(jobs=None, weights=None):
@@ -148,7 +149,10 @@ def _write(folder, run, with_weights):
     place, about = evaluate.place(run), {"run": run.name, "configuration": run.configuration}
     result = evaluate.evaluate(run)
     write_json(folder / "history" / f"{run.name}.json", about | store.history(run))
-    write_json(folder / "metrics" / f"{run.name}.json", result)
+    # without indentation, which would be a third of it
+    write_bytes(folder / "metrics" / f"{run.name}.json", json.dumps(result, separators=(",", ":")).encode())
+    kept = {name: torch.from_numpy(x).float() for name, x in matching.own_scores(run).items()}
+    tensors.save(folder / "validation" / f"{run.name}.safetensors", kept, about)
 
     def reduced(kind, path, reduce):
         found, about = tensors.load(path)
@@ -160,7 +164,7 @@ def _write(folder, run, with_weights):
     if run in snapshots.shown() and (snapshots.place(run) / "snapshots.json").exists():
         write_json(folder / "snapshots" / f"{run.name}.json", snapshots.measure(run))
         reduced("logits", snapshots.place(run) / "logits.safetensors", lambda found: _logits(run, found))
-    if any(run in several for several in features.declared().values()):
+    if any(run in several[:SEEDS] for several in features.declared().values()):
         z = features.features(run)
         kept = {"known": z.known, "labels": z.labels, "outlier": z.outlier}
         kept = {name: torch.as_tensor(x[:FEATURES]) for name, x in kept.items()}
@@ -175,8 +179,10 @@ def _write(folder, run, with_weights):
 
 
 def _scores(run, found):
-    kept = {name: x.float() for name, x in found.items() if name.split("/")[0] in ("msp", own_detector(run.method))}
-    return kept | {name: found[name].short() for name in ("labels", "predicted")}
+    apart, own = _apart(run), own_detector(run.method)
+    shown = {name: x.float() for name, x in found.items() if name.partition("/")[0] == own}
+    shown = {name: x for name, x in shown.items() if name.partition("/")[2] not in apart}
+    return shown | {name: found[name].short() for name in ("labels", "predicted")}
 
 
 def _logits(run, found):
@@ -184,11 +190,15 @@ def _logits(run, found):
     first, ice = run.seed == runs.load().seeds[0], run.method == "ice"
     parts = [str(run.schedule.epochs), "labels", "validation", *["0"] * ice] if first or ice else []
     kept = {name: x for name, x in found.items() if (first and ice) or name.split("/")[0] in parts}
-    task = runs.load().tasks[run.task]
-    apart = {name for name in task.outliers if name not in (*task.near, *task.far)}  # sets in no mean are not shown
-    kept = {name: x for name, x in kept.items() if name.split("/")[-1] not in apart}
+    kept = {name: x for name, x in kept.items() if name.split("/")[-1] not in _apart(run) | {"jigsaw"}}
     # the range of float16 is less than what the Gaussian head says of far outliers
     return {name: x.clamp(-6e4, 6e4).half() if x.is_floating_point() else x.short() for name, x in kept.items()}
+
+
+def _apart(run):
+    """Test sets in no mean, of which metrics alone are kept."""
+    task = runs.load().tasks[run.task]
+    return {name for name in task.outliers if name not in (*task.near, *task.far)}
 
 
 def _sizes(files, folder):

@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
-from icelib import models
-from icelib.analysis import calibration
+from icelib import metrics, models
+from icelib.analysis import calibration, matching
 from icelib.config import runs
 from icelib.data import tasks
 from icelib.report import render, results, tables
@@ -101,13 +101,22 @@ def test_the_record_tells_its_origin_and_its_files_are_whole(recorded):
     assert (folder / "params.yaml").read_bytes() == (recorded.root / "params.yaml").read_bytes()
 
 
-def test_scores_are_own_and_msp_in_small_types(recorded):
+def test_scores_are_own_ones_of_the_sets_in_means_in_small_types(recorded):
     found, _ = tensors.load(recorded.root / f"recorded/tiny/scores/{ICE}.safetensors")
     whole, _ = tensors.load(recorded.root / f"results/tiny/scores/{ICE}.safetensors")
-    sets = {"known", "digits-89", "gaussian"}
-    assert set(found) == {"labels", "predicted", *(f"{name}/{x}" for name in ("ice", "msp") for x in sets)}
+    task = next(iter(runs.load().tasks.values()))
+    assert set(found) == {"labels", "predicted", *(f"ice/{x}" for x in ("known", *task.near, *task.far))}
     for name, x in found.items():
         assert torch.equal(x, whole[name].to(x.dtype)) and x.dtype in (torch.float32, torch.int16)
+
+
+def test_what_a_run_says_of_validation_images_is_recorded(shown):
+    run = next(run for run in runs.declared() if run.name == ICE)
+    kept = matching.own_scores(run)
+    assert set(kept) == {"known", *matching.KINDS}
+    found = matching.measure(run)
+    for name in matching.KINDS:
+        assert found[name]["auroc"] == metrics.detection_metrics(kept["known"], kept[name])["auroc"]
 
 
 def test_recorded_networks_predict_as_the_trained_ones(inside):
