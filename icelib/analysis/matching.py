@@ -1,9 +1,8 @@
-"""What a network owes to the camera of the auxiliary images: spectra, and validation outliers with those of known ones.
+"""What a network owes to the camera of the auxiliary images: validation outliers with the spectra of known ones.
 
 No test image is looked at, and no method trains on one of the three kinds of outliers.
 """
 
-import numpy as np
 import torch
 
 from icelib import metrics, models, scores
@@ -55,11 +54,3 @@ def outliers(task):
     x = matched.match(*(models.normalize(x) for x in (found["outliers"], validation["known"][partner])))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (models.MEAN, models.STD))
     return found | {"matched": ((x * std + mean) * 255).round().byte()}
-
-
-def spectrum(images):
-    """Root mean square amplitude of uint8 images (N, 3, 32, 32) at each radius √(u² + v²), rounded: (23,)."""
-    size = images.shape[-1]
-    power = torch.fft.fft2(images.double() / 255, norm="ortho").abs().square().mean((0, 1)).numpy()  # (32, 32)
-    radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(size) * size] * 2)).round().astype(int)
-    return np.sqrt(np.bincount(radius.ravel(), power.ravel()) / np.bincount(radius.ravel()))

@@ -20,6 +20,7 @@ from icelib.util.errors import readable_errors
 from icelib.util.files import write_json
 
 SEED = 15  # of the division; the same for every run, so that runs are comparable
+SPECTRA = 2000
 FEWEST = 16  # images of a kind that is compared: measures on features count the 15 nearest of its neighbours
 
 
@@ -192,8 +193,18 @@ def _jigsaw(images):
     return tiles.reshape(-1, 4, 4, 8, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 32, 32, 3)
 
 
+def spectrum(images):
+    """Root mean square amplitude of uint8 images (N, 32, 32, 3) at each radius √(u² + v²), rounded: (24,)."""
+    size = images.shape[1]
+    power = (np.abs(np.fft.fft2(images / 255, axes=(1, 2), norm="ortho")) ** 2).mean((0, 3))  # (32, 32)
+    radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(size) * size] * 2)).round().astype(int)
+    return np.sqrt(np.bincount(radius.ravel(), power.ravel()) / np.bincount(radius.ravel()))
+
+
 def make(name):
     """Divide the data sets of a task; write its files, and what `divide` tells of it to ``results/SCALE/tasks``.
+
+    That has the `spectrum` of each kind of images too, of the first `SPECTRA` of them, as ``spectra`` by part and kind.
 
     ValueError as `divide`, or if test images of a kind, or outliers to validate on, are fewer than `FEWEST`.
     """
@@ -205,6 +216,12 @@ def make(name):
             raise ValueError(f"task {name!r} has {count} images of {kind!r}; expected {FEWEST} or more, to be compared")
     folder, described = paths.tasks(params.scale) / name, {"classes": about["classes"]}
     asked = {"asked": _asked(params.tasks[name])}
+    about["spectra"] = {
+        f"{part} {kind}": [round(x, 6) for x in spectrum(arrays[kind][:SPECTRA]).tolist()]
+        for part, arrays in parts.items()
+        for kind in arrays
+        if kind != "labels"
+    }
     for part, arrays in parts.items():
         planes = {key: torch.from_numpy(x.transpose(0, 3, 1, 2) if x.ndim == 4 else x) for key, x in arrays.items()}
         # in no other part, which no new test set is to change

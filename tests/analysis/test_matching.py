@@ -1,6 +1,5 @@
-"""Validation outliers of three kinds, and spectra."""
+"""Validation outliers of three kinds."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,15 +9,6 @@ from icelib.config import runs
 from icelib.data import tasks
 from icelib.methods import METHODS, matched
 from icelib.training import store, train
-
-
-def test_a_flat_image_has_one_amplitude_and_a_wave_has_it_at_its_radius():
-    flat = torch.full((2, 3, 32, 32), 51, dtype=torch.uint8)
-    found = matching.spectrum(flat)
-    assert found[0] == pytest.approx(0.2 * 32) and np.abs(found[1:]).max() < 1e-12
-    wave = 127.5 + 100 * torch.cos(2 * torch.pi * (3 * torch.arange(32)[:, None] + 4 * torch.arange(32)) / 32)
-    found = matching.spectrum(wave.round().byte().expand(1, 3, 32, 32))
-    assert found[1:].argmax() + 1 == 5 and found[5] > 50 * np.delete(found, [0, 5]).max()
 
 
 @pytest.mark.parametrize("method", ["plain", "ice"])

@@ -361,7 +361,9 @@ def test_a_task_is_made_and_loaded(sets, monkeypatch):
         found, about = tasks.load("three", part)
         assert set(found) == set(arrays) and about["classes"] == ["3", "1", "4"] and len(about["sha256"]) == 64
         assert np.array_equal(found["known"].permute(0, 2, 3, 1), arrays["known"])
-    assert read_json(paths.results("tiny") / "tasks" / "three.json")["title"] == "t"
+    about = read_json(paths.results("tiny") / "tasks" / "three.json")
+    assert about["title"] == "t"
+    np.testing.assert_allclose(about["spectra"]["test others"], tasks.spectrum(parts["test"]["others"]), atol=1e-6)
     with pytest.raises(ValueError, match="'thre'.*did you mean 'three'"):
         tasks.make("thre")
 
@@ -380,3 +382,12 @@ def test_other_test_images_than_are_asked_for_are_told_and_change_no_training_fi
     tasks.make("three")
     assert len(tasks.load("three", "test")[0]["noise"]) == 20
     assert [path.read_bytes() == old for path, old in zip(files, bytes_before)] == [True, True, False]
+
+
+def test_a_flat_image_has_one_amplitude_and_a_wave_has_it_at_its_radius():
+    found = tasks.spectrum(np.full((2, 32, 32, 3), 51, np.uint8))
+    assert found[0] == pytest.approx(0.2 * 32) and np.abs(found[1:]).max() < 1e-12
+    rows, columns = np.indices((32, 32))
+    wave = 127.5 + 100 * np.cos(2 * np.pi * (3 * rows + 4 * columns) / 32)
+    found = tasks.spectrum(np.broadcast_to(wave.round()[None, :, :, None], (1, 32, 32, 3)).astype(np.uint8))
+    assert found[1:].argmax() + 1 == 5 and found[5] > 50 * np.delete(found, [0, 5]).max()
