@@ -42,6 +42,7 @@ ABLATION = {
     ("ICE⁻", "WRN(G)"): "ice_minus",
     ("ICE", "WRN(G)"): "ice",
 }
+OURS = "matched_energy"  # the variant that validation images chose, see 09_ours
 MARKS = {"plain": "", "finetune": " †", "scratch": " ‡"}  # of a protocol, beside the name of a method
 # metric, outlier-positive, and outliers of `differences`; the first is the primary measure
 MEASURES = (("auroc", "near"), ("auroc", "far"), ("fpr95", "near"), ("fpr95", "far"), ("accuracy", ""))

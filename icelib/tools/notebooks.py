@@ -24,7 +24,7 @@ from icelib.util.files import replacing, write_bytes
 
 # notebooks that can be made of recorded scales that have such files
 RECORDED = {"03_benchmark": "metrics", "04_ablations": "metrics", "05_tsne": "features", "06_calibration": "logits"}
-RECORDED |= {"08_three_causes": "snapshots"}
+RECORDED |= {"08_three_causes": "snapshots", "09_ours": "validation"}
 
 
 def run(notebook, report):

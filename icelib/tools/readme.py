@@ -11,7 +11,7 @@ import pandas as pd
 
 from icelib.config import runs
 from icelib.evaluation.statistics import AHEAD, BEHIND, OPEN
-from icelib.methods import METHODS, own_detector
+from icelib.methods import METHODS, PAPER, own_detector
 from icelib.report import render, results, tables
 from icelib.report.captions import setting
 from icelib.util import paths
@@ -23,12 +23,13 @@ COLUMNS = (("accuracy", ""), ("auroc", "near"), ("fpr95", "near"), ("auroc", "fa
 
 
 def found():
-    """Write what the main block of the shown scale found, as Markdown: ICE's verdicts by paired seeds, and a table."""
+    """Write what the main block of the shown scale found, as Markdown: a table, and verdicts on ICE and ours."""
     several, (_, task) = runs.main_runs(), runs.task_playing(runs.main_block()[0])
     first = several["ice"][0]
-    title = f"{task.title}, {setting(first)}, epochs: {first.schedule.epochs}; seeds: {max(map(len, several.values()))}"
+    title = f"{task.title}, {setting(first)}, epochs: {first.schedule.epochs}; ± over seeds"
     heads = [f"{tables.METRICS[metric][:-2]} {kind} {tables.METRICS[metric][-1]}" for metric, kind in COLUMNS]
-    lines = ["| mean ± std | " + " | ".join(" ".join(head.split()) for head in heads) + " |", "|:--" * 6 + "|"]
+    heads = ["percent", "seeds", *(" ".join(head.split()) for head in heads)]
+    lines = [f"| {' | '.join(heads)} |", "|:--" * len(heads) + "|"]
     for method, group in several.items():
         measured = [results.metrics(run) for run in group]
         cells = [
@@ -36,17 +37,21 @@ def found():
             for metric, kind in COLUMNS
         ]
         values = [render.ours(cell) for cell in pd.DataFrame(cells).itertuples()]
-        lines.append(f"| {METHODS[method].title} | " + " | ".join(values) + " |")
-    return "\n".join([f"{title}. ICE by paired seeds:\n", *_verdicts(), "", *lines])
+        lines.append(f"| {' | '.join([METHODS[method].title, str(len(group)), *values])} |")
+    for method in ("ice", tables.OURS):
+        if method in several:
+            lines += ["", f"{METHODS[method].title} by paired seeds:", "", *_verdicts(method)]
+    return "\n".join([f"{title}.\n", *lines])
 
 
-def _verdicts():
-    """A line for each measure: which methods ICE is ahead of, behind, or open to."""
+def _verdicts(method):
+    """A line for each measure: which methods of the paper this one is ahead of, behind, or open to."""
     table, (known, network, protocol) = tables.differences(), runs.main_block()
-    ice = tables.marked(METHODS["ice"].title, protocol)
     place = (table.paper_known == known) & (table.network == network) & (table.protocol == protocol)
+    place &= table["first"] == tables.marked(METHODS[method].title, protocol)
+    theirs = {"MSP", *(tables.marked(METHODS[name].title, protocol) for name in PAPER)}
     for metric, kind in tables.MEASURES:
-        rows = table[place & (table["first"] == ice) & (table.metric == metric) & (table.outliers == kind)]
+        rows = table[place & table["second"].isin(theirs) & (table.metric == metric) & (table.outliers == kind)]
         told = []
         for verdict, word in ((AHEAD, "ahead of"), (BEHIND, "behind")):
             names = rows[rows.verdict == verdict]["second"].map(lambda name: name.split(" †")[0].split(" ‡")[0])

@@ -269,11 +269,11 @@ def test_the_readme_is_given_what_the_record_found(shown):
     before, found, after = re.split(r"(?<=recorded: tiny -->\n)|(?=\n<!-- end)", page.read_text())
     assert (before, after) == ("before\n<!-- recorded: tiny -->\n", "\n<!-- end -->\nafter\n")
     assert found == readme.found() and found.startswith(
-        "digits 0 to 5, WideResNet-10-1, from scratch, epochs: 2; seeds: 1."
+        "digits 0 to 5, WideResNet-10-1, from scratch, epochs: 2; ± over seeds."
     )
     assert found.count("\n- ") == len(tables.MEASURES)
     accuracy = json.loads((shown.root / f"recorded/tiny/metrics/{ICE}.json").read_text())["accuracy"]["value"]
-    assert re.search(rf"^\| ICE \| {100 * accuracy:.2f} \|", found, re.M) and "| OE |" in found
+    assert re.search(rf"^\| ICE \| 1 \| {100 * accuracy:.2f} \|", found, re.M) and "| OE |" in found
     page.write_text("no marker")
     with pytest.raises(ValueError, match="README.md has no line <!-- recorded: SCALE -->"):
         readme.write()
