@@ -171,6 +171,9 @@ def test_stages_depend_on_the_modules_that_compute_what_they_write(stage, module
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_notebook_has_its_stage(path):
+    if path.stem == "09_ours":  # variants of ours are searched at recorded scales alone
+        assert path.stem in notebooks.RECORDED
+        return
     found = [
         stage.get("do", stage)
         for stage in stages().values()

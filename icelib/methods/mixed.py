@@ -14,6 +14,7 @@ def shares(count, like):
 
 
 def prepare(known, labels, outliers, *, model, generator):
+    """Mix each of the first half with a known image, that of its place; `labels` of the first known ones are theirs."""
     half = len(outliers) // 2
     share = shares(half, known)[:, None, None, None]
     return torch.cat([share * known[:half] + (1 - share) * outliers[:half], outliers[half:]])

@@ -37,12 +37,14 @@ class SubspaceHead(GaussianHead):
         return super().forward(inside) - self.log_residual.exp() * outside.square().sum(1, keepdim=True)
 
     def linear(self):
+        """Weights (K, d) and biases (K,) whose softmax is the head's; the residual is common to all classes."""
         weights, biases = super().linear()
         weights = weights @ self.basis[:, : weights.shape[1]].T
         return weights, biases - weights @ self.centre
 
     @torch.no_grad()
     def start(self, z, labels):
+        """Scale both parts so that the mean of −h_y over known samples is `distance`."""
         known = labels >= 0
         self._scale(self.distance / -self(z[known].to(self.means)).gather(1, labels[known, None]).mean().item())
 
