@@ -21,7 +21,7 @@ import torch
 from IPython import get_ipython
 from IPython.display import Markdown, display
 
-from icelib import heads, models, scores
+from icelib import heads, metrics, models, scores
 from icelib.analysis import choice
 from icelib.config import runs
 from icelib.config.schema import GIVEN, check_parameters, hint, loss_parameters
@@ -30,8 +30,9 @@ from icelib.data.images import read_own
 from icelib.evaluation import detectors, statistics
 from icelib.methods import METHODS, Method, own_detector
 from icelib.report import figures, results
+from icelib.tools import record
 from icelib.training import store, train
-from icelib.util import machine, paths
+from icelib.util import machine, paths, tensors
 from icelib.util.errors import DivergedError
 from icelib.util.files import read_json, write_json
 
@@ -87,8 +88,8 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
             rows.append({"change": change} | choice.outcome(store.history(run)))
         best = choice.choose(rows)["change"] if rows else {}
         run = next(run for change, run in last if change == best)
-        record = {"name": name, "made": mark, "candidates": rows, "run": run.model_dump()}
-        record |= {"history": train.train(run, partial(_watch, seen, place)), "metrics": _measured(run, {name: score})}
+        kept = {"name": name, "made": mark, "candidates": rows, "run": run.model_dump()}
+        kept |= {"history": train.train(run, partial(_watch, seen, place)), "metrics": _measured(run, {name: score})}
     except KeyboardInterrupt:
         if get_ipython() is None:
             raise
@@ -98,8 +99,8 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
     if path.exists() and (old := read_json(path))["made"] != mark:  # nothing that was kept is lost
         aside = f"{name}-{re.sub(r'[^0-9T]', '', old['made'])[:15]}"
         write_json(path.parent.with_name(aside) / "try.json", old | {"name": aside})
-    write_json(path, record)
-    return _show(record)
+    write_json(path, kept)
+    return _show(kept)
 
 
 def _runs(label, tried, seed, values, protocol):
@@ -259,14 +260,36 @@ def score(function):
     return pd.DataFrame(rows).T.round(2)
 
 
-def outliers(path):
+def outliers(path, scale=""):
     """Score an ``.npz`` or a folder of images of your own as outliers, by those networks' own scores; in percent.
 
-    Raises ValueError if images are not as ``own_datasets`` has them, or a network is not trained.
+    `scale` names a recorded one, ``"desk"`` say: then by its networks, of each method the first whose weights are
+    recorded, against what was recorded of known test images. Nothing needs to be trained or downloaded; the weights'
+    convolutions were rounded to bfloat16.
+
+    Raises ValueError if images are not as ``own_datasets`` has them, or a network is not trained or recorded.
     """
-    own, rows = {"own": torch.from_numpy(read_own(Path(path))[0]).permute(0, 3, 1, 2)}, {}
-    for title, run in _declared().items():
-        rows[title] = _percent(_measured(run, {"": METHODS[run.method].score}, own)["detectors"][""])
+    own, rows, before = torch.from_numpy(read_own(Path(path))[0]).permute(0, 3, 1, 2), {}, paths.SHOWN
+    if not scale:
+        for title, run in _declared().items():
+            rows[title] = _percent(_measured(run, {"": METHODS[run.method].score}, {"own": own})["detectors"][""])
+        return pd.DataFrame(rows).T.round(2)
+    if not (paths.RECORDED / scale / "weights").is_dir():
+        raise ValueError(f"scale = {scale!r}: no weights are recorded in {paths.relative(paths.RECORDED / scale)}")
+    paths.show(scale)
+    try:
+        for method, several in runs.main_runs().items():
+            there = {x.stem for x in (paths.RECORDED / scale / "weights").iterdir()}
+            if run := next((run for run in several if run.name in there), None):
+                model, detector = record.load(scale, run.name)[0], own_detector(method)
+                scored = tensors.load(paths.results(scale) / "scores" / f"{run.name}.safetensors")[0]
+                z = models.predict(model, own, models.PRECISION, features=True)
+                found = scores.apply(METHODS[method].score, models.logits(model, z), z).numpy()
+                found = metrics.detection_metrics(scored[f"{detector}/known"].double().numpy(), found)
+                found = {key: {"value": x} for key, x in found.items()}
+                rows[METHODS[method].title] = _percent({"own": found})
+    finally:
+        paths.show(before)
     return pd.DataFrame(rows).T.round(2)
 
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,7 +17,7 @@ from icelib.analysis import calibration, matching
 from icelib.config import runs
 from icelib.data import tasks
 from icelib.report import render, results, tables
-from icelib.tools import provenance, readme, record
+from icelib.tools import custom, provenance, readme, record
 from icelib.training import store
 from icelib.util import paths, tensors
 from tests.conftest import SOURCE, Project
@@ -127,6 +128,22 @@ def test_recorded_networks_predict_as_the_trained_ones(inside):
     assert (ours == theirs).float().mean() > 0.9
     own, full = model.state_dict(), trained.state_dict()
     assert all(torch.equal(own[name], x.bfloat16().float() if x.ndim == 4 else x) for name, x in full.items())
+
+
+def test_images_of_ones_own_are_scored_by_recorded_networks(shown, tmp_path):
+    """In one line, without data or trainings, beside another scale."""
+    paths.show("")
+    images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images)
+    table = custom.outliers(tmp_path / "mine.npz", scale="tiny")
+    assert list(table.index) == ["Plain training", "OE", "ICE"] and list(table) == ["AUROC own", "FPR95 own"]
+    model, _ = record.load("tiny", ICE)
+    own = model(models.normalize(torch.from_numpy(images).permute(0, 3, 1, 2))).max(1).values.detach().double().numpy()
+    known = tensors.load(paths.RECORDED / "tiny" / "scores" / f"{ICE}.safetensors")[0]["ice/known"].double().numpy()
+    assert table.loc["ICE", "AUROC own"] == pytest.approx(100 * metrics.detection_metrics(known, own)["auroc"], abs=0.1)
+    assert paths.SHOWN == ""
+    with pytest.raises(ValueError, match="scale = 'huge': no weights are recorded in recorded/huge"):
+        custom.outliers(tmp_path / "mine.npz", scale="huge")
 
 
 @pytest.mark.parametrize("name", provenance.TABLES)
