@@ -41,9 +41,9 @@ def run_all():
     """Train all candidates of all sweeps, equal ones once, and write a result file for each sweep.
 
     A file holds title, method, task, network, protocol, base and seeds, the numbers of validation images, whether the
-    choice is `at_end`, and for each candidate its ``change``, the means of `figures` over seeds, with ``matched`` of `matching.measure`, those of each run
-    beside what names it (``runs``), and whether `choose` takes it (``chosen``); in place of figures ``diverged``, a
-    message, where one did. Files of sweeps that are no longer declared are removed.
+    choice is `at_end`, and for each candidate its ``change``, the means of `figures` over seeds, with ``matched`` of
+    `matching.measure`, those of each run beside what names it (``runs``), and whether `choose` takes it (``chosen``);
+    in place of figures ``diverged``, a message, where one did. Files of sweeps that are no longer declared are removed.
 
     Returned are the files' contents by the sweeps' names; ValueError if all candidates of a sweep diverged, after the
     files were written.
@@ -125,17 +125,7 @@ def choose(rows):
     """Take one candidate by the rule that holds for every method.
 
     Among the candidates within `WITHIN` of the best accuracy on known validation images, the one with the highest
-    `mean_auroc`. The first of equals.
-
-    Parameters
-    ----------
-    rows : list of dict
-        From `outcome`.
-
-    Returns
-    -------
-    dict
-        One of `rows`; ValueError if all diverged.
+    `mean_auroc`, the first of equals: one of `rows`, which are from `outcome`. ValueError if all diverged.
     """
     whole = [row for row in rows if "diverged" not in row]
     if not whole:

@@ -16,17 +16,8 @@ def weights(head, z, labels):
     sample's squared distance has on average s_k ‖L⁻¹v_k‖² along v_k. Were LLᵀ a multiple of that covariance, as it is
     when fitted, all would be equal.
 
-    Parameters
-    ----------
-    head : GaussianHead
-    z : Tensor, shape (N, d)
-        Features of known samples.
-    labels : Tensor of int64, shape (N,)
-
-    Returns
-    -------
-    Tensor of float64, shape (d,)
-        With mean 1, from the direction in which known samples vary least to that of most.
+    `head` is a `heads.GaussianHead`, z (N, d) are features of known samples with labels (N,). Returned are float64
+    (d,) of mean 1, from the direction in which known samples vary least to that of most.
     """
     means = torch.stack([z[labels == i].mean(0) for i in range(len(head.means))])  # (K, d)
     variances, directions = torch.linalg.eigh(torch.cov((z - means[labels]).T.double()))

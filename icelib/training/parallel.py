@@ -67,22 +67,9 @@ def current(label):
 def parallel(function, items, *, jobs=None, label=str, what="runs"):
     """Call a function on each item, several at a time, each in a process of ``threads`` threads (params.yaml).
 
-    Parameters
-    ----------
-    function : callable
-        Of a module; takes an item.
-    items : list
-    jobs : int, optional
-        At a time; by default ``parallel.jobs`` of params.yaml.
-    label : callable
-        Names an item in the lines of progress.
-    what : str
-        Names the items.
-
-    Returns
-    -------
-    list
-        What the function returned, in the order of the items. StoppedError if a worker was killed.
+    `function` is one of a module; `jobs` are at work at a time, by default ``parallel.jobs`` of params.yaml. In lines
+    of progress `label`, a function, names an item, and `what` all of them. Returned is what the function returned, in
+    the order of the items. StoppedError if a worker was killed.
     """
     if not items:
         return []

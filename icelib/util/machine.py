@@ -16,19 +16,10 @@ def device():
 
 
 def choose_precision(wish, device):
-    """Return the backbone's number type: what is wished, or bfloat16 where the hardware computes in it.
+    """Return the backbone's number type (torch.dtype): what is wished, "float32" or "bfloat16".
 
-    The choice depends on what the device can do, never on a timing, so that it is reproducible.
-
-    Parameters
-    ----------
-    wish : {"auto", "float32", "bfloat16"}
-    device : torch.device
-
-    Returns
-    -------
-    torch.dtype
-        With ``auto`` float32 where the hardware does not.
+    With "auto" bfloat16 where the hardware computes in it, else float32: by what the device can do, never by a timing,
+    so that the choice is reproducible.
     """
     if wish != "auto":
         return getattr(torch, wish)
@@ -52,18 +43,10 @@ def configure(device):
 
 
 def describe(device, precision):
-    """Return what besides the configuration may change the last digits of a result.
+    """Return what besides the configuration may change the last digits of a result, as a dict.
 
-    Parameters
-    ----------
-    device : torch.device
-    precision : torch.dtype
-        Of the backbone.
-
-    Returns
-    -------
-    dict
-        ``device`` (its name), ``threads`` (how many), ``precision``, and versions of ``torch`` and ``python``.
+    ``device`` (its name), ``threads`` (how many), ``precision`` (of the backbone, a torch.dtype), and versions of
+    ``torch`` and ``python``.
     """
     processor = f"{platform.machine()} CPU, {torch.backends.cpu.get_cpu_capability()}"
     return {
