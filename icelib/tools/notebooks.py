@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 
@@ -35,15 +36,17 @@ def run(notebook, report):
     """
     import papermill  # slow to import
     from nbclient.exceptions import DeadKernelError
+    from traitlets.config import Config
 
     # the kernel is spoken to through sockets in a folder that other users of the machine cannot open; the path of a
     # socket may have about a hundred letters, whatever TMPDIR says
     with tempfile.TemporaryDirectory(prefix="icelib-", dir="/tmp" if os.path.isdir("/tmp") else None) as folder:
         out = Path(folder) / f"{Path(report).stem}.failed.ipynb"
-        signal.signal(signal.SIGTERM, _interrupted)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, at which papermill ends the kernel
         try:
             with _environment(folder), _relayed(folder):
-                options = {"kernel_name": "icelib", "cwd": paths.NOTEBOOKS, "config": _config(folder)}
+                config = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+                options = {"kernel_name": "icelib", "cwd": paths.NOTEBOOKS, "config": config}
                 source = _without_local_cells(notebook, folder) if paths.SHOWN else notebook
                 papermill.execute_notebook(source, out, progress_bar=_bar(notebook), **options)
         except papermill.PapermillExecutionError as error:
@@ -70,16 +73,6 @@ def _bar(notebook):
     return {"desc": Path(notebook).stem, "bar_format": form, "mininterval": 10, "leave": False}
 
 
-def _config(folder):
-    from traitlets.config import Config
-
-    return Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
-
-
-def _interrupted(*_):
-    raise KeyboardInterrupt  # as Ctrl-C, at which papermill ends the kernel
-
-
 @contextlib.contextmanager
 def _environment(folder):
     """Let the kernel run this interpreter and this code, with none of the user's settings of Jupyter or matplotlib."""
@@ -92,9 +85,8 @@ def _environment(folder):
     startup.mkdir(parents=True)
     # on a slow disk, or without a home that can be written to, it tells of its cache of fonts
     (startup / "0.py").write_text("__import__('logging').getLogger('matplotlib').setLevel('ERROR')")
-    before = dict(os.environ)
     path = os.pathsep.join(filter(None, [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    os.environ |= {
+    changes = {
         "PYTHONPATH": path,  # it does not start in the project's folder
         "JUPYTER_PATH": str(kernel.parent.parent),
         "JUPYTER_RUNTIME_DIR": f"{folder}/jupyter/runtime",
@@ -107,11 +99,8 @@ def _environment(folder):
         "ICELIB_PROGRESS": f"{folder}/progress",
         "ICELIB_TERMINAL": str(int(sys.stderr.isatty())),
     }
-    try:
+    with mock.patch.dict(os.environ, changes):
         yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @contextlib.contextmanager
@@ -156,28 +145,18 @@ def _fail(executed, reason):
 def scrub(notebook):
     """Remove from an executed notebook all that differs between two executions.
 
-    Timestamps and papermill's records go, cell ids become numbers, and neighbouring pieces of
-    one output stream are joined.
+    Timestamps and papermill's records go, cell ids become numbers, and neighbouring pieces of one output stream are
+    joined.
     """
+    from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor  # slow to import
+
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
         tags = cell.metadata.get("tags", [])
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
-        if cell.cell_type == "code":
-            cell.outputs = _joined(cell.outputs)
-    return notebook
-
-
-def _joined(outputs):
-    joined = []
-    for output in outputs:
-        if joined and output.output_type == "stream" and joined[-1].get("name") == output.name:
-            joined[-1].text += output.text
-        else:
-            joined.append(output)
-    return joined
+    return CoalesceStreamsPreprocessor().preprocess(notebook, {})[0]
 
 
 def _execute(name):

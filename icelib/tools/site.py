@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import nbformat
 from bs4 import BeautifulSoup
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from math_core import LatexError, LatexToMathML
 from nbconvert import HTMLExporter
@@ -255,17 +255,12 @@ class _Renderer(IPythonRenderer):
         return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
 
 
-class _Exporter(HTMLExporter):
-    @pass_context
-    def markdown2html(self, context, source):
-        return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
-
-
 @cache
 def _exporter():
-    return _Exporter(
+    return HTMLExporter(
         config=Config({"NbConvertBase": {"display_data_priority": SHOWN}}),
         template_file=str(TEMPLATES / "cells.html.j2"),
+        filters={"markdown2html": lambda source: MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)},
         exclude_output_prompt=True,
     )
 
