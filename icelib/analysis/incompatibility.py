@@ -16,7 +16,6 @@ COSINES = ("features", "shift", "backbone")
 RATIO = "ratio"  # norm of the auxiliary gradient over that of cross-entropy
 WRONG = ("score_wrong", "likelihood_wrong", "both_wrong")  # which of logit and likelihood orders a pair wrongly
 MEAN = "mean over far sets"
-_UNDEFINED = {"mean": np.nan, "std": np.nan}
 
 
 def contradiction(snapshots, name, part="mean"):
@@ -24,12 +23,8 @@ def contradiction(snapshots, name, part="mean"):
 
     `part` is "mean" over the batches of an epoch, or "std", their standard deviation.
     """
-    return np.array([[_cell(epoch, name)[part] for epoch in snapshot["epochs"]] for snapshot in snapshots])
-
-
-def _cell(epoch, name):
-    measures = epoch["contradiction"] or {}  # None where a method trains without outliers
-    return measures.get(name) or _UNDEFINED
+    measured = lambda epoch: (epoch["contradiction"] or {}).get(name) or {}  # None of a method without outliers
+    return np.array([[measured(epoch).get(part, np.nan) for epoch in x["epochs"]] for x in snapshots])
 
 
 def shift(snapshots, measure, kind):

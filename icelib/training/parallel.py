@@ -74,13 +74,13 @@ def parallel(function, items, *, jobs=None, label=str, what="runs"):
     if not items:
         return []
     params = runs.load()
-    jobs = min(jobs or _jobs(params), len(items))
-    with tempfile.TemporaryDirectory(prefix="icelib-", dir=_shared(params.parallel)) as folder:
+    jobs, local = min(jobs or _jobs(params), len(items)), params.parallel.backend == "loky"
+    if not local:
+        paths.SCRATCH.mkdir(exist_ok=True)
+    # with Dask workers may be on other machines, and tell their progress in the project's folder
+    with tempfile.TemporaryDirectory(prefix="icelib-", dir=None if local else paths.SCRATCH) as folder:
         with _shown(folder, len(items), what), _backend(params.parallel, jobs):
-            work = joblib.delayed(_work)
-            starter = (
-                os.getpid() if params.parallel.backend == "loky" else None
-            )  # with Dask it may be on another machine
+            work, starter = joblib.delayed(_work), os.getpid() if local else None
             tasks = (work(function, item, label(item), folder, params.threads, starter) for item in items)
             try:
                 return joblib.Parallel(jobs, max_nbytes=None, pre_dispatch="all", batch_size=1)(tasks)
@@ -99,20 +99,11 @@ def _jobs(params):
     return max(1, joblib.cpu_count() // params.threads)  # a container's limit and this process's cores count
 
 
-def _shared(settings):
-    """Where workers tell their progress: on other machines than this one in the project's folder."""
-    if settings.backend == "loky":
-        return None
-    paths.SCRATCH.mkdir(exist_ok=True)
-    return paths.SCRATCH
-
-
 @contextlib.contextmanager
 def _backend(settings, jobs):
     if settings.backend == "loky":
-        with joblib.parallel_config(
-            "loky", n_jobs=jobs, inner_max_num_threads=runs.load().threads if jobs > 1 else None
-        ):
+        threads = runs.load().threads if jobs > 1 else None
+        with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=threads):
             yield
         return
     try:
@@ -161,12 +152,8 @@ def _shown(folder, count, what):
         return [[about, share / count, f"{_clock(time.monotonic() - started)} so far"], *working]
 
     def lines():
-        print(
-            *(f"  {name}: {100 * part:.0f} % {text}".rstrip() for name, part, text in read()),
-            sep="\n",
-            file=stream,
-            flush=True,
-        )
+        told = (f"  {name}: {100 * part:.0f} % {text}".rstrip() for name, part, text in read())
+        print(*told, sep="\n", file=stream, flush=True)
 
     def draw():
         rows = read()

@@ -96,9 +96,8 @@ def _train(run, found, watch, deadline):
     ended = {}
     while len(epochs) < run.schedule.epochs and not ended:
         if deadline is not None and time.time() > deadline:
-            raise StoppedError(
-                f"run {run.name}: {len(epochs)} of {run.schedule.epochs} epochs are done; the same command goes on"
-            )
+            done = f"{len(epochs)} of {run.schedule.epochs} epochs are done"
+            raise StoppedError(f"run {run.name}: {done}; the same command goes on")
         started = time.perf_counter()
         try:
             terms = engine.epoch(len(epochs), _watched(progress, engine, len(epochs)))
@@ -106,16 +105,10 @@ def _train(run, found, watch, deadline):
             ended = {"diverged": str(error)}
             break
         seconds = time.perf_counter() - started
-        epochs.append(
-            {
-                "epoch": len(epochs) + 1,
-                "learning_rate": engine.optimizer.param_groups[0]["lr"],
-                "loss": terms,
-                **validate(engine.model, METHODS[run.method].score, validation, engine.precision),
-                "seconds": seconds,
-                "images_per_second": engine.images_per_epoch / seconds,
-            }
-        )
+        rate = engine.optimizer.param_groups[0]["lr"]
+        epochs.append({"epoch": len(epochs) + 1, "learning_rate": rate, "loss": terms})
+        epochs[-1] |= validate(engine.model, METHODS[run.method].score, validation, engine.precision)
+        epochs[-1] |= {"seconds": seconds, "images_per_second": engine.images_per_epoch / seconds}
         if len(epochs) in run.schedule.kept_epochs:
             tensors.save(folder / store.snapshot_name(len(epochs)), engine.model.state_dict(), about)
         tensors.save(folder / "state.safetensors", engine.state(), {"epochs": epochs})
@@ -129,11 +122,10 @@ def _train(run, found, watch, deadline):
 
 
 def _watched(progress, engine, epoch):
-    steps, total = engine.steps, engine.steps * engine.run.schedule.epochs
+    done, total = epoch * engine.steps, engine.steps * engine.run.schedule.epochs
     text = f"epoch {epoch + 1}/{engine.run.schedule.epochs}"
-    return lambda step, loss: progress.tell(
-        epoch * steps + step, total, text if loss is None else f"{text} loss {loss:.3f}"
-    )
+    told = lambda loss: text if loss is None else f"{text} loss {loss:.3f}"
+    return lambda step, loss: progress.tell(done + step, total, told(loss))
 
 
 def _resume(engine, folder):
@@ -199,9 +191,8 @@ def _attempt(item):
     except DivergedError:
         pass  # the store says so
     except Exception as error:
-        return type(error).__name__, str(error) if run.name in str(
-            error
-        ) else f"run {run.name}: {error or type(error).__name__}"
+        kind, message = type(error).__name__, str(error)
+        return kind, message if run.name in message else f"run {run.name}: {message or kind}"
 
 
 def declared(jobs=None):
@@ -211,11 +202,8 @@ def declared(jobs=None):
     """
     wanted = runs.declared()
     histories = train_all(wanted, jobs)
-    diverged = [history["diverged"] for history in histories if "diverged" in history]
-    if diverged:
-        raise ValueError(
-            "\n".join([f"{len(diverged)} of {len(wanted)} runs diverged:", *(f"- {line}" for line in diverged)])
-        )
+    if diverged := [history["diverged"] for history in histories if "diverged" in history]:
+        raise ValueError("\n- ".join([f"{len(diverged)} of {len(wanted)} runs diverged:", *diverged]))
     results = paths.results(runs.load().scale) / "history"
     for run, history in zip(wanted, histories):
         store.copy(run)

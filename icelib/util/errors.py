@@ -14,10 +14,6 @@ class DivergedError(RuntimeError):
     """A loss was not finite."""
 
 
-class BusyError(RuntimeError):
-    """Another process is at work on the same run."""
-
-
 class StoppedError(RuntimeError):
     """A training ended before its last epoch, because its time was over, and can go on later."""
 
@@ -28,7 +24,7 @@ def readable_errors():
     processes.end_with_pipeline()
     try:
         yield
-    except (ValueError, OSError, SourceError, DivergedError, BusyError, StoppedError) as error:
+    except (ValueError, OSError, SourceError, DivergedError, StoppedError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell has it; the terminal shows that it was Ctrl-C
