@@ -5,6 +5,7 @@ value refers to (a task, a method, a data set) has to be there.
 """
 
 import difflib
+import functools
 import inspect
 import math
 from typing import Annotated, Any, Literal
@@ -96,6 +97,17 @@ Classes = Annotated[list[str | int], Field(min_length=1), AfterValidator(_unique
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=SEEDS)]], Field(min_length=1), AfterValidator(_unique)]
 
 
+def rule(check):
+    """Make a method, which raises ValueError, a check of the whole part, once each of its values is right."""
+
+    @functools.wraps(check)
+    def checked(self):
+        check(self)
+        return self
+
+    return model_validator(mode="after")(checked)
+
+
 class Strict(BaseModel):
     """A part of params.yaml in which no key is unknown and no type is guessed; it cannot be changed."""
 
@@ -111,11 +123,10 @@ class Part(Strict):
     exclude: Classes | None = None  # in place of `classes`: all but these
     per_class: Count | None = None  # at most so many images of each class, drawn once
 
-    @model_validator(mode="after")
+    @rule
     def _classes_are_told_once(self):
         if self.classes and self.exclude:
             raise ValueError(f"classes = {self.classes} and exclude = {self.exclude}: expected one of them at most")
-        return self
 
     def named(self, classes):
         """Give classes by their names where these are known: a class may be given by its number, too."""
@@ -157,7 +168,7 @@ class Known(Strict):
     train: Part
     test: Part
 
-    @model_validator(mode="after")
+    @rule
     def _labels_are_the_same(self):
         trained, tested = self.train.labels, self.test.labels
         same_set = self.train.set == self.test.set  # of two sets one may name its classes and the other number them
@@ -167,20 +178,14 @@ class Known(Strict):
         for a, b in zip(trained or [], tested or []):
             agree = agree and (a == b or (not same_set and type(a) is not type(b)))
         if not agree:
-            raise ValueError(
-                f"test.classes = {self.test.classes}: expected those of train.classes, in their order, which "
-                f"numbers the labels: {self.train.classes}"
-            )
-        return self
+            wanted = f"those of train.classes, in their order, which numbers the labels: {self.train.classes}"
+            raise ValueError(f"test.classes = {self.test.classes}: expected {wanted}")
 
-    @model_validator(mode="after")
+    @rule
     def _test_images_are_others(self):
         if self.train.source == self.test.source:
-            raise ValueError(
-                f"test.set = {self.test.set!r}, test.split = {self.test.split!r}: expected another set or split than "
-                "that of train, whose images are trained on"
-            )
-        return self
+            found = f"test.set = {self.test.set!r}, test.split = {self.test.split!r}"
+            raise ValueError(f"{found}: expected another set or split than that of train, whose images are trained on")
 
 
 RESERVED = {"known", "labels", "near", "far"}  # in task, score and result files, beside the names of outlier sets
@@ -202,7 +207,7 @@ class Task(Strict):
     images: dict[Name, _count_or("all")] = {}  # in place of it, for a set
     train: dict[str, Values] = {}  # values by method in place of those of `train`
 
-    @model_validator(mode="after")
+    @rule
     def _names_are_those_of_outliers(self):
         for name in sorted(RESERVED & set(self.outliers)):
             raise ValueError(f"outliers.{name}: this name has a meaning of its own in result files; choose another")
@@ -212,25 +217,22 @@ class Task(Strict):
                     raise ValueError(f"{what} names {name!r}, which is not in outliers{hint(name, self.outliers)}")
         if both := sorted(set(self.near) & set(self.far)):
             raise ValueError(f"near and far both name {both[0]!r}; expected each set in one of them at most")
-        return self
 
-    @model_validator(mode="after")
+    @rule
     def _outliers_are_not_known(self):
         parts = {"auxiliary": self.auxiliary} | {f"outliers.{name}": part for name, part in self.outliers.items()}
         for place, part in parts.items():
             for known in (self.known.train, self.known.test):
                 if shared := part.shared(known):
                     found = part.classes or (f"all but {part.exclude}" if part.exclude else "all")
-                    raise ValueError(
-                        f"{place}.classes = {found} of {part.set!r}: expected none that is known, such as {shared[0]!r}"
-                    )
+                    found = f"{place}.classes = {found} of {part.set!r}"
+                    raise ValueError(f"{found}: expected none that is known, such as {shared[0]!r}")
         for name in self.near:
             shared = self.outliers[name].shared(self.auxiliary)
             if shared and self.outliers[name].source == self.auxiliary.source:
                 raise ValueError(f"outliers.{name}: {shared[0]!r} is of the auxiliary images; expected other near ones")
-        return self
 
-    @model_validator(mode="after")
+    @rule
     def _some_auxiliary_classes_are_trained_on(self):
         held, there = self.auxiliary.named(self.auxiliary_validation), self.auxiliary.labels
         for name in held:
@@ -238,7 +240,6 @@ class Task(Strict):
                 raise ValueError(f"auxiliary_validation names {name!r}, which is not among the auxiliary classes")
         if there and set(there) == set(held):
             raise ValueError(f"auxiliary_validation = {held}: expected to leave some auxiliary classes to train on")
-        return self
 
     @property
     def parts(self):
@@ -288,21 +289,17 @@ class Schedule(Strict):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     snapshots: Epochs = 10  # states to keep on the way, evenly spaced, beside the one at the start
 
-    @model_validator(mode="after")
+    @rule
     def _features_to_estimate_from_are_trained(self):
         if (self.start, self.gaussian_head) == ("random", "estimate"):
-            raise ValueError(
-                "gaussian_head = 'estimate' with start = 'random': expected start = 'plain', or 'random' for both"
-            )
-        return self
+            found = "gaussian_head = 'estimate' with start = 'random'"
+            raise ValueError(f"{found}: expected start = 'plain', or 'random' for both")
 
-    @model_validator(mode="after")
+    @rule
     def _steps_have_milestones(self):
         if self.shape == "steps" and not self.milestones:
-            raise ValueError(
-                "milestones = []: expected shares of the training, such as [0.5, 0.75], with shape 'steps'"
-            )
-        return self
+            expected = "shares of the training, such as [0.5, 0.75], with shape 'steps'"
+            raise ValueError(f"milestones = []: expected {expected}")
 
     @property
     def kept_epochs(self):
@@ -342,7 +339,7 @@ class Sweep(Strict):
     base: Values  # as train.METHOD; a copy of its own, since what is in use there is chosen from the sweep
     values: Annotated[list[Values], Field(min_length=1), AfterValidator(_unique)]  # of the base or of the protocol
 
-    @model_validator(mode="after")
+    @rule
     def _candidates_can_be_compared(self):
         for change in self.values:
             if list(change) != list(self.values[0]):
@@ -350,7 +347,6 @@ class Sweep(Strict):
                 raise ValueError(f"values: {found}; expected the same keys in the same order")
             if "start" in change:  # a run's parent goes by its protocol
                 raise ValueError("values: start is the protocol's; expected other keys")
-        return self
 
 
 class Detectors(Strict):
@@ -395,41 +391,34 @@ class Params(Strict):
     detectors: Detectors
     bootstrap: Annotated[int, Field(gt=0, le=1_000_000)]  # redrawn samples behind an interval over images
 
-    @model_validator(mode="after")
+    @rule
     def _recorded_scales_are_others(self):
         if self.scale in self.recorded:  # its reports would be written over those of this one
             raise ValueError(f"recorded = {self.recorded}: {self.scale!r} is this file's own scale; expected others")
-        return self
 
-    @model_validator(mode="after")
+    @rule
     def _sets_in_use_are_prepared(self):
         for name in self.own_datasets:
             if name in PUBLISHED:
                 raise ValueError(f"own_datasets.{name}: this is the name of a published set; choose another")
+        there = [*self.datasets, *self.own_datasets]
         for task, about in self.tasks.items():
-            for part in about.parts:
-                if part.set not in self.datasets and part.set not in self.own_datasets:
-                    there = [*self.datasets, *self.own_datasets]
-                    raise ValueError(
-                        f"tasks.{task} uses {part.set!r}, which is in neither datasets nor own_datasets"
-                        f"{hint(part.set, there)}"
-                    )
-        return self
+            for name in (part.set for part in about.parts if part.set not in there):
+                found = f"tasks.{task} uses {name!r}, which is in neither datasets nor own_datasets"
+                raise ValueError(f"{found}{hint(name, there)}")
 
-    @model_validator(mode="after")
+    @rule
     def _parts_are_played_once(self):
         parts = [task.plays for task in self.tasks.values()]
         if len(parts) != len(set(parts)):
             raise ValueError(f"tasks: two play the same part ({parts}); expected one task for each `plays`")
-        return self
 
-    @model_validator(mode="after")
+    @rule
     def _protocols_start_where_runs_do(self):
         if "scratch" in self.protocols and self.protocols["scratch"].start != "random":
             raise ValueError("protocols.scratch.start = 'plain': expected 'random', since plain networks start there")
-        return self
 
-    @model_validator(mode="after")
+    @rule
     def _methods_have_their_parameters(self):
         for method, values in self.train.items():
             check_parameters(method, values, f"train.{method}")
@@ -440,50 +429,44 @@ class Params(Strict):
                 if method not in self.train:
                     raise ValueError(f"{place}.{method}: no such method{hint(method, self.train)}")
                 check_parameters(method, self.train[method] | values, f"{place}.{method}")
-        return self
 
-    @model_validator(mode="after")
+    @rule
     def _runs_refer_to_what_there_is(self):
         seen = {}
         for number, group in enumerate(self.runs):
             place = f"runs[{number}]"
             self._check_place(place, group)
             for method in group.methods:
-                if method not in self.train:
-                    raise ValueError(
-                        f"{place}.methods names {method!r}: train.{method} is missing; add its values there"
-                    )
+                self._check_method(f"{place}.methods names {method!r}", method)
                 key = (group.task, group.network, group.protocol, method)
                 if key in seen:
                     raise ValueError(f"{seen[key]} and {place} declare {'-'.join(key)} twice")
                 seen[key] = place
-        return self
 
-    @model_validator(mode="after")
+    @rule
     def _sweeps_refer_to_what_there_is(self):
         for name, sweep in self.sweeps.items():
             place = f"sweeps.{name}"
             self._check_place(place, sweep)
-            if sweep.method not in self.train:
-                raise ValueError(
-                    f"{place}.method = {sweep.method!r}: train.{sweep.method} is missing; add its values there"
-                )
+            self._check_method(f"{place}.method = {sweep.method!r}", sweep.method)
             schedule = self.protocols[sweep.protocol].schedule.model_dump()
             for change in sweep.values:
                 own = {key: value for key, value in change.items() if key not in schedule}
                 check_parameters(sweep.method, sweep.base | own, place)
                 Schedule(**schedule | {key: value for key, value in change.items() if key in schedule})
-        return self
+
+    def _check_method(self, place, method):
+        if method not in self.train:
+            raise ValueError(f"{place}: train.{method} is missing; add its values there")
 
     def _check_place(self, place, part):
         networks = [name for name, shape in self.networks if shape]
         for key, known in (("task", self.tasks), ("network", networks), ("protocol", self.protocols)):
             if (word := getattr(part, key)) not in known:
                 raise ValueError(f"{place}.{key} = {word!r}: no such {key}{hint(word, known)}")
-        if self.protocols[part.protocol].start == "plain" and not {"scratch"} <= set(self.protocols):
-            raise ValueError(
-                f"{place}.protocol = {part.protocol!r} starts from a plain network: protocols.scratch is missing"
-            )
+        if self.protocols[part.protocol].start == "plain" and "scratch" not in self.protocols:
+            found = f"{place}.protocol = {part.protocol!r} starts from a plain network"
+            raise ValueError(f"{found}: protocols.scratch is missing")
 
 
 def loss_parameters(method):
