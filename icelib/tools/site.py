@@ -11,10 +11,8 @@ import copy
 import mimetypes
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -32,7 +30,7 @@ from icelib.config import runs
 from icelib.report import claims
 from icelib.util import paths
 from icelib.util.errors import readable_errors
-from icelib.util.files import read_json
+from icelib.util.files import read_json, replacing_folder
 
 TEMPLATES = paths.PACKAGE / "templates"
 GENERATOR = "icelib.tools.site"  # by which a site of ours is known
@@ -82,14 +80,10 @@ def build():
         content = {"page": page, "before": order[number - 1] if number else None, "after": order[number + 1]}
         html = template.render(generator=GENERATOR, listed=listed, scales=scales, **content)
         files[f"{page.name}.html"] = html.encode()
-    with tempfile.TemporaryDirectory(dir=paths.SITE.parent, prefix=".writing-") as folder:
-        new = Path(folder) / "new"
+    with replacing_folder(paths.SITE) as new:
         for place, content in files.items():
             (new / place).parent.mkdir(parents=True, exist_ok=True)
             (new / place).write_bytes(content)
-        if paths.SITE.exists():
-            paths.SITE.rename(Path(folder) / "old")
-        new.rename(paths.SITE)
     return [*(page.claim for page in listed if page.missing), *notes]
 
 
@@ -215,9 +209,8 @@ def _about(scale, own):
 
 def _git(*command):
     with contextlib.suppress(OSError, subprocess.CalledProcessError):  # no git, or no repository
-        return subprocess.run(
-            ["git", *command], cwd=paths.ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        answer = subprocess.run(["git", *command], cwd=paths.ROOT, capture_output=True, text=True, check=True)
+        return answer.stdout.strip()
     return ""
 
 

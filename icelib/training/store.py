@@ -28,7 +28,7 @@ from icelib import models
 from icelib.config import runs
 from icelib.methods import METHODS
 from icelib.util import machine, paths, tensors
-from icelib.util.files import read_json, write_json
+from icelib.util.files import read_json, replacing_folder, write_json
 
 # beside the method's own files: what computes weights and histories
 CODE = ("heads.py", "losses.py", "metrics.py", "models.py", "scores.py", "training/batches.py", "training/engine.py")
@@ -42,10 +42,8 @@ def digest(run):
 
     It has 32 hexadecimal digits; ValueError if the task's files are missing or damaged.
     """
-    images = [
-        tensors.read_about(paths.tasks(run.scale) / run.task / f"{part}.safetensors")["sha256"]
-        for part in ("train", "validation")
-    ]
+    task = paths.tasks(run.scale) / run.task
+    images = [tensors.read_about(task / f"{part}.safetensors")["sha256"] for part in ("train", "validation")]
     content = run.model_dump(exclude={"scale", "task", "protocol", "parent"})
     content["schedule"]["precision"] = str(machine.choose_precision(run.schedule.precision, machine.device()))
     content |= {"images": images, "parent": digest(run.parent) if run.parent else None, "code": _code(run.method)}
@@ -121,28 +119,19 @@ def put(found, run, origin):
     about = {"digest": found, "run": run.model_dump(), **origin}
     about["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     about["sha256"] = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    with tempfile.TemporaryDirectory(dir=_made(paths.STORE / "runs"), prefix=".writing-") as temporary:
-        entry = Path(temporary) / found
+    with replacing_folder(place(found)) as entry:  # one that is there is damaged, or it would have been taken
         for name in names:
             _made((entry / name).parent)
             shutil.copyfile(folder / name, entry / name)
         write_json(entry / "run.json", about)
-        if place(found).exists():
-            shutil.rmtree(place(found))  # damaged, or it would have been taken
-        entry.rename(place(found))
 
 
 def copy(run):
     """Copy a run's entry to ``checkpoints/SCALE/RUN``, unless it lies there."""
     source, target = place(digest(run)), paths.checkpoints(run.scale) / run.name
-    if _is_copy(target, source.name):
-        return
-    with tempfile.TemporaryDirectory(dir=_made(target.parent), prefix=".writing-") as temporary:
-        entry = Path(temporary) / run.name
-        shutil.copytree(source, entry)
-        if target.exists():
-            shutil.rmtree(target)
-        entry.rename(target)
+    if not _is_copy(target, source.name):
+        with replacing_folder(target) as entry:
+            shutil.copytree(source, entry)
 
 
 def refill():
@@ -152,9 +141,8 @@ def refill():
             found = read_json(path).get("digest")
             if isinstance(found, str) and not place(found).exists():
                 verify(path.parent, found)
-                with tempfile.TemporaryDirectory(dir=_made(paths.STORE / "runs"), prefix=".writing-") as temporary:
-                    shutil.copytree(path.parent, Path(temporary) / found)
-                    (Path(temporary) / found).rename(place(found))
+                with replacing_folder(place(found)) as entry:
+                    shutil.copytree(path.parent, entry)
         except (ValueError, OSError) as error:
             print(f"{error}; it is left out", file=sys.stderr)
 
@@ -198,9 +186,8 @@ def load(run, device="cpu", epoch=None):
     """
     path = folder(run) / ("weights.safetensors" if epoch is None else snapshot_name(epoch))
     if not path.exists():
-        raise ValueError(
-            f"run {run.name} is not trained with these parameters: {paths.relative(path)} is missing; run `dvc repro`"
-        )
+        wrong = f"is not trained with these parameters: {paths.relative(path)} is missing"
+        raise ValueError(f"run {run.name} {wrong}; run `dvc repro`")
     weights, about = tensors.load(path, device)
     head = METHODS[run.method].head
     model = models.build(run.network, run.shape.model_dump(), head, len(about["classes"]), run.head)

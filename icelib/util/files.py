@@ -44,6 +44,17 @@ def replacing(path):
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(path):
+    """Yield a place beside `path` for a folder, which becomes `path` only if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as temporary:
+        yield Path(temporary) / path.name
+        if path.exists():
+            path.rename(Path(temporary) / "old")
+        (Path(temporary) / path.name).rename(path)
+
+
 def write_bytes(path, content):
     """Write `content` (bytes) to `path`, all or nothing."""
     with replacing(path) as temporary:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -317,7 +318,7 @@ def test_without_any_report_the_old_site_stays(small, monkeypatch):
 def test_a_failed_build_leaves_the_old_site(small, monkeypatch):
     site.build()
     before = (paths.SITE / "index.html").read_text()
-    monkeypatch.setattr(site.Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         site.build()
     assert (paths.SITE / "index.html").read_text() == before and not list(paths.ROOT.glob(".writing-*"))
