@@ -127,14 +127,10 @@ def declared(seed=None):
     found = [run for several in runs.main_runs().values() for run in several]
     # a score that reads features cannot be had from logits, of which a recorded scale has some
     found = [run for run in found if "features" not in inspect.signature(METHODS[run.method].score).parameters]
-    found = [run for run in found if not paths.SHOWN or _place(run).exists()]
+    found = [run for run in found if not paths.SHOWN or run.file("logits", "safetensors").exists()]
     there = {run.seed for run in found}
     seed = next((x for x in runs.load().seeds if x in there), None) if seed is None else seed
     return [run for run in found if run.seed == seed]
-
-
-def _place(run):
-    return paths.results(run.scale) / "logits" / f"{run.name}.safetensors"
 
 
 def load(seed=None):
@@ -144,7 +140,7 @@ def load(seed=None):
     """
     found = {}
     for run in declared(seed):
-        path = _place(run)
+        path = run.file("logits", "safetensors")
         logits, about = tensors.load(path)
         if about.get("configuration") != run.configuration and not paths.SHOWN:
             wrong = "was made with other parameters than params.yaml has"

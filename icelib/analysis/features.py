@@ -45,12 +45,10 @@ class Features(NamedTuple):
 def declared():
     """List the runs of each method of Figure 4, one for each seed: dict of str to list of runs.Run."""
     found = runs.main_runs()
-    there = lambda run: not paths.SHOWN or _recorded(run).exists()  # of a recorded scale those whose features are
+    there = lambda run: (
+        not paths.SHOWN or run.file("features", "safetensors").exists()
+    )  # of a recorded scale those whose features are
     return {method: [run for run in found.get(method, []) if there(run)] for method in SHOWN}
-
-
-def _recorded(run):
-    return paths.results(run.scale) / "features" / f"{run.name}.safetensors"
 
 
 @machine.one_thread()
@@ -60,7 +58,7 @@ def features(run):
     Of a recorded scale those that were kept, see `tools.record`.
     """
     if paths.SHOWN:
-        kept, about = tensors.load(_recorded(run))
+        kept, about = tensors.load(run.file("features", "safetensors"))
         known, outlier = (kept[name].double().numpy() for name in ("known", "outlier"))
         return Features(known, kept["labels"].numpy(), outlier, about["classes"], about["outliers"])
     task = runs.load().tasks[run.task]

@@ -60,6 +60,10 @@ class Run(Strict):
         """Hash of all this, by which result files tell what they are of, also without data or on other hardware."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:32]
 
+    def file(self, kind, suffix="json"):
+        """Path of one of its result files, metrics or logits say."""
+        return paths.results(self.scale) / kind / f"{self.name}.{suffix}"
+
 
 def load(path=None):
     """Read and check params.yaml.
@@ -171,8 +175,7 @@ def declared():
         for method in group.methods
         for seed in params.seeds
     ]
-    there = lambda run: not paths.SHOWN or (paths.results(run.scale) / "metrics" / f"{run.name}.json").exists()
-    return [run for run in every if there(run)]
+    return [run for run in every if not paths.SHOWN or run.file("metrics").exists()]
 
 
 def vary(run, changes):

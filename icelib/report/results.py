@@ -37,10 +37,9 @@ def sweep(name):
 
 
 def _of(run, folder):
-    path = paths.results(run.scale) / folder / f"{run.name}.json"
+    path, made = run.file(folder), run.file("history")
     result = read_json(path)
     _checked(result, path, result.get("configuration"), run.configuration)
-    made = path.parent.parent / "history" / path.name
     expected = read_json(made).get("digest") if folder != "history" and made.exists() else result.get("digest")
     if result.get("digest") != expected:  # of other images or code, of which the configuration tells nothing
         found = f"{paths.relative(path)} is of another training than {paths.relative(made)}"
