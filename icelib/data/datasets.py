@@ -6,7 +6,6 @@
 """
 
 import argparse
-import hashlib
 import json
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from icelib.config import runs
 from icelib.config.published import PUBLISHED
 from icelib.data import images as image_files
 from icelib.data import synthetic
-from icelib.data.sources import Npm, Web, archive, unpacked
+from icelib.data.sources import Npm, Web, archive, checksum, unpacked
 from icelib.util import paths
 from icelib.util.errors import SourceError, readable_errors
 from icelib.util.files import read_json, replacing, sha256, write_json
@@ -165,9 +164,7 @@ def _check_digest(name, path, expected):
     if not path.is_file():
         found = "a folder" if path.is_dir() else "missing"
         raise ValueError(f"own_datasets.{name}: {paths.relative(path)} is {found}, expected a file: sha256 is of one")
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
+    if (found := checksum(path, expected)) != expected:
         where = paths.relative(path)
         raise ValueError(f"own_datasets.{name}: {where} has SHA-256 {found}, expected {expected}: it is another file")
 

@@ -112,10 +112,8 @@ def read_npz(path):
         return images, labels.astype(np.int64), []
     if classes.ndim != 1 or classes.dtype.kind != "U" or len(set(classes.tolist())) < len(classes):
         raise ValueError(f"{where}: classes are {classes.dtype} {classes.shape}, expected names (K,), no two the same")
-    if labels.max() >= len(classes):
-        raise ValueError(
-            f"{where}: a label is {labels.max()}, expected less than the number of classes, {len(classes)}"
-        )
+    if (most := labels.max()) >= len(classes):
+        raise ValueError(f"{where}: a label is {most}, expected less than the number of classes, {len(classes)}")
     return images, labels.astype(np.int64), classes.tolist()
 
 

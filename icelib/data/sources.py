@@ -19,7 +19,7 @@ from icelib.util import paths
 from icelib.util.errors import SourceError
 
 TIMEOUT = 15  # seconds without an answer from a host
-ALGORITHMS = {32: "md5", 40: "sha1"}  # by the length of a checksum
+ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256"}  # by the length of a checksum
 
 
 class Web(NamedTuple):
@@ -79,7 +79,7 @@ def archive(sources):
     for source in sources:
         path = paths.DOWNLOADS / source.filename
         if path.exists():
-            if (found := _digest(path, source.digest)) == source.digest:
+            if (found := checksum(path, source.digest)) == source.digest:
                 return path, source
             wrong = f"checksum {found}, expected {source.digest}; move it away to fetch it again"
             reasons.append(f"{paths.relative(path)}: {wrong}")
@@ -103,13 +103,14 @@ def _download(source, path):
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
         source.fetch(folder)
         part = Path(folder) / source.filename
-        found = _digest(part, source.digest) if part.exists() else "of no file"
+        found = checksum(part, source.digest) if part.exists() else "of no file"
         if found != source.digest:
             raise SourceError(f"checksum {found}, expected {source.digest}; the download is incomplete or altered")
         os.replace(part, path)
 
 
-def _digest(path, like):
+def checksum(path, like):
+    """Return the checksum of a file by the algorithm of another one, which its length tells."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, ALGORITHMS[len(like)]).hexdigest()
 
