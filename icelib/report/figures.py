@@ -52,10 +52,8 @@ def save(figure, name, caption, source):
     for text in figure.findobj(Text):
         size = text.get_fontsize() * min(1, COLUMN / figure.get_figwidth())
         if text.get_text() and size < SMALLEST:
-            raise ValueError(
-                f"figure {name}: {text.get_text()!r} has {size:.1f} points in a column of {COLUMN} inches; expected at "
-                f"least {SMALLEST}"
-            )
+            found = f"{text.get_text()!r} has {size:.1f} points in a column of {COLUMN} inches"
+            raise ValueError(f"figure {name}: {found}; expected at least {SMALLEST}")
     folder = paths.figures(runs.load().scale)
     about = f"{caption}\n\n{source}"
     for suffix, metadata in (

@@ -184,11 +184,8 @@ def _declared(seed=0):
 
 def _percent(sets):
     """AUROC and FPR95 (outlier-positive) of far and near outliers, or of one's own, in percent."""
-    names, kinds = (
-        {"AUROC": "auroc", "FPR95": "fpr95_outlier_positive"},
-        [x for x in ("far", "near", "own") if x in sets],
-    )
-    return {f"{x} {kind}": 100 * sets[kind][names[x]]["value"] for x in names for kind in kinds}
+    names, kinds = {"AUROC": "auroc", "FPR95": "fpr95_outlier_positive"}, ("far", "near", "own")
+    return {f"{x} {kind}": 100 * sets[kind][names[x]]["value"] for x in names for kind in kinds if kind in sets}
 
 
 def _show(record):
