@@ -18,9 +18,10 @@ from icelib.util.files import write_bytes
 # of methods and post-hoc detectors, by their titles, the same in every figure; others have OTHER_…
 _PALETTE = sns.color_palette("colorblind", 10)
 _NUMBERS = {"MSP": 6, "ODIN": 5, "Mahalanobis": 9, "OE": 1, "Energy": 2, "ICE": 0, "BCE": 4, "Plain training": 7}
+_NUMBERS |= {"matched Energy (ours)": 3}
 COLOURS = {name: _PALETTE[number] for name, number in _NUMBERS.items()}
 MARKERS = {"MSP": "P", "ODIN": "X", "Mahalanobis": "D", "OE": "o", "Energy": "s", "ICE": "^"}
-MARKERS |= {"BCE": "v", "Plain training": "."}
+MARKERS |= {"BCE": "v", "Plain training": ".", "matched Energy (ours)": "*"}
 LINES = {"OE": "--", "Energy": "-.", "ICE": "-", "BCE": ":", "Plain training": (0, (5, 1, 1, 1, 1, 1))}
 _TICKS = {"size": 2.5, "width": 0.7, "pad": 2}
 OTHER_COLOUR, OTHER_MARKER, OTHER_LINE = "0.3", "*", (0, (1, 1))
