@@ -224,8 +224,8 @@ def test_the_readme_is_read_in_minutes():
     assert len(README.splitlines()) <= 150 and len(README.split()) <= 1500
     assert len(README[: README.index("\n    git clone")].split()) <= 150
     block = readme.BLOCK.search(README)[0]
-    verdict = block.index("\n- ") + 1 if "\n- " in block else block.index("\n") + 1
-    assert len(README[: README.index(block) + block.index("\n", verdict)].split()) <= 200
+    first = block.index("|AUROC near|") if "|AUROC near|" in block else 0
+    assert len(README[: README.index(block) + block.index("\n", first)].split()) <= 200
 
 
 def test_what_the_readme_says_was_found_is_what_is_recorded():
@@ -257,10 +257,10 @@ def test_verdicts_are_those_on_ice_in_the_main_block_alone(monkeypatch):
     ]
     monkeypatch.setattr(tables, "differences", lambda: pd.DataFrame(rows, columns=names))
     monkeypatch.setattr(runs, "main_block", lambda: block)
-    near, far, rejected, *_ = readme._verdicts()
-    assert near == "- AUROC near: ahead of MSP, OE; behind Energy"
-    assert far == "- AUROC far: ahead of Energy; else open"
-    assert rejected == "- FPR95 near: open"
+    near, far, rejected, *_ = readme._verdicts("ice")
+    assert near == "ahead of MSP, OE; behind Energy"
+    assert far == "ahead of Energy; else open"
+    assert rejected == "open"
 
 
 def test_make_tells_what_there_is_and_nothing_else():

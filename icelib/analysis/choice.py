@@ -135,7 +135,7 @@ def choose(rows):
 
 
 def mean_auroc(row):
-    """Mean AUROC, as a share, over held-out auxiliary images and jigsaw ones, on which no method trains."""
+    """Mean AUROC, as a share, over held-out auxiliary images and jigsaw ones."""
     return (row["outliers"]["auroc"] + row["jigsaw"]["auroc"]) / 2
 
 

@@ -1,6 +1,7 @@
-"""What a network owes to the camera of the auxiliary images: validation outliers with the spectra of known ones.
+"""What a network owes to low-level traces of the auxiliary images' source: validation outliers without one of them.
 
-No test image is looked at, and no method trains on one of the three kinds of outliers.
+No test image is looked at, and no network trains on these images; the matched methods train on others that are made as
+the ``matched`` ones are.
 """
 
 import torch
@@ -12,9 +13,9 @@ from icelib.training import store
 from icelib.util import machine, paths, tensors
 
 KINDS = {
-    "outliers": "auxiliary classes held out",
-    "matched": "the same, with the spectra of known images",
-    "jigsaw": "known images, tiles shuffled",
+    "outliers": "held-out classes",
+    "matched": "held-out classes, spectra matched",
+    "jigsaw": "shuffled tiles",
 }
 MOST = 1000  # images of each kind
 

@@ -271,8 +271,8 @@ def outliers(path, scale=""):
         for title, run in _declared().items():
             rows[title] = _percent(_measured(run, {"": METHODS[run.method].score}, {"own": own})["detectors"][""])
         return pd.DataFrame(rows).T.round(2)
-    if not (paths.RECORDED / scale / "weights").is_dir():
-        raise ValueError(f"scale = {scale!r}: no weights are recorded in {paths.relative(paths.RECORDED / scale)}")
+    if scale not in (there := sorted(path.parent.name for path in paths.RECORDED.glob("*/weights"))):
+        raise ValueError(f"scale = {scale!r}: expected one whose weights are recorded: {', '.join(there)}")
     paths.show(scale)
     try:
         for method, several in runs.main_runs().items():

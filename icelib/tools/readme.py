@@ -23,33 +23,38 @@ COLUMNS = (("accuracy", ""), ("auroc", "near"), ("fpr95", "near"), ("auroc", "fa
 
 
 def found():
-    """Write what the main block of the shown scale found, as Markdown: a table, and verdicts on ICE and ours."""
+    """Write what the main block of the shown scale found, as Markdown: verdicts on ICE and ours, and a table."""
     several, (_, task) = runs.main_runs(), runs.task_playing(runs.main_block()[0])
-    first = several["ice"][0]
-    title = f"{task.title}, {setting(first)}, epochs: {first.schedule.epochs}; ± over seeds"
+    first, judged = several["ice"][0], [method for method in ("ice", tables.OURS) if method in several]
+    names = [f"{tables.METRICS[metric][:-2]} {kind}".strip() for metric, kind in tables.MEASURES]
+    said = [names, *map(_verdicts, judged)]
+    lines = [f"{task.title}, {setting(first)}, epochs: {first.schedule.epochs}; ± over seeds.", ""]
+    lines += [_row("by paired seeds", *(METHODS[method].title for method in judged)), "|:--" * len(said) + "|"]
+    lines += [_row(*row) for row in zip(*said)]
     heads = [f"{tables.METRICS[metric][:-2]} {kind} {tables.METRICS[metric][-1]}" for metric, kind in COLUMNS]
-    heads = ["percent", "seeds", *(" ".join(head.split()) for head in heads)]
-    lines = [f"| {' | '.join(heads)} |", "|:--" * len(heads) + "|"]
+    lines += ["", _row("percent", "seeds", *(" ".join(head.split()) for head in heads)), "|:--" * 7 + "|"]
     for method, group in several.items():
-        measured = [results.metrics(run) for run in group]
-        cells = [
-            next(tables.cells({}, measured, own_detector(method), tables.NOTHING, kind, [metric]))
-            for metric, kind in COLUMNS
-        ]
-        values = [render.ours(cell) for cell in pd.DataFrame(cells).itertuples()]
-        lines.append(f"| {' | '.join([METHODS[method].title, str(len(group)), *values])} |")
-    for method in ("ice", tables.OURS):
-        if method in several:
-            lines += ["", f"{METHODS[method].title} by paired seeds:", "", *_verdicts(method)]
-    return "\n".join([f"{title}.\n", *lines])
+        if method in (*PAPER, *judged):
+            measured = [results.metrics(run) for run in group]
+            cells = [
+                next(tables.cells({}, measured, own_detector(method), tables.NOTHING, kind, [metric]))
+                for metric, kind in COLUMNS
+            ]
+            values = [render.ours(cell) for cell in pd.DataFrame(cells).itertuples()]
+            lines.append(_row(METHODS[method].title, len(group), *values))
+    return "\n".join(lines)
+
+
+def _row(*cells):
+    return f"|{'|'.join(map(str, cells))}|"
 
 
 def _verdicts(method):
-    """A line for each measure: which methods of the paper this one is ahead of, behind, or open to."""
+    """List for each measure which methods of the paper this one is ahead of, behind, or open to."""
     table, (known, network, protocol) = tables.differences(), runs.main_block()
     place = (table.paper_known == known) & (table.network == network) & (table.protocol == protocol)
     place &= table["first"] == tables.marked(METHODS[method].title, protocol)
-    theirs = {"MSP", *(tables.marked(METHODS[name].title, protocol) for name in PAPER)}
+    theirs, lines = {"MSP", *(tables.marked(METHODS[name].title, protocol) for name in PAPER)}, []
     for metric, kind in tables.MEASURES:
         rows = table[place & table["second"].isin(theirs) & (table.metric == metric) & (table.outliers == kind)]
         told = []
@@ -57,7 +62,8 @@ def _verdicts(method):
             names = rows[rows.verdict == verdict]["second"].map(lambda name: name.split(" †")[0].split(" ‡")[0])
             told += [f"{word} {', '.join(names)}"] * bool(len(names))
         told += ["else open" if told else "open"] * (OPEN in set(rows.verdict))
-        yield f"- {f'{tables.METRICS[metric][:-2]} {kind}'.strip()}: {'; '.join(told)}"
+        lines.append("; ".join(told))
+    return lines
 
 
 def write():

@@ -55,7 +55,7 @@ def record(jobs=None, weights=None):
         weights = [run.name for run in wanted.values() if run.method == "plain" or run.seed == params.seeds[0]]
     [runs.pick(wanted, name, "run of params.yaml") for name in weights]
     asked = _asked()
-    before, changed = _before(folder, asked)
+    before, changed, earlier = _before(folder, asked)
     trained = {name: run for name, run in wanted.items() if store.take(run)}
     told["diverged"] = [name for name, run in trained.items() if "diverged" in store.history(run)]
     told["not finished"] = [name for name in wanted if name not in trained and name not in before]
@@ -68,8 +68,9 @@ def record(jobs=None, weights=None):
         new, origin, gone = Path(temporary), {"params": plan, "runs": dict(before)}, [*changed, "origin"]
         for name, run in finished.items():
             about = _write(new, run, name in weights) | {"params": plan["commit"], "code": code}
-            if before.get(name, {}).get("metrics") != about["metrics"]:  # else it is what was recorded then
-                origin["runs"][name] = about | {"date": datetime.date.today().isoformat()}
+            then = earlier.get(name, {})
+            same = all(then.get(key) == about[key] for key in ("digest", "metrics"))  # it is what was recorded then
+            origin["runs"][name] = then if same else about | {"date": datetime.date.today().isoformat()}
             if before.get(name, {}).get("digest") != about["digest"]:
                 gone.append(name)  # of another training are also those files that are not written now
         recorded = [run for name, run in wanted.items() if name in origin["runs"]]
@@ -123,12 +124,12 @@ def _git(*command):
 
 
 def _before(folder, asked):
-    """What origin.json has of the runs that stay recorded, and the names of runs, tasks and sweeps that do not."""
+    """What origin.json has of the runs that stay recorded, names of runs, tasks and sweeps that do not, and all runs."""
     if not (folder / "origin.json").exists():
-        return {}, []
+        return {}, [], {}
     found = read_json(folder / "origin.json")  # not params.yaml beside it, which may have been edited in place
     changed = [name for name, value in found["asked"].items() if asked.get(name) != value]
-    return {name: about for name, about in found["runs"].items() if name not in changed}, changed
+    return {name: about for name, about in found["runs"].items() if name not in changed}, changed, found["runs"]
 
 
 def _asked():
