@@ -89,16 +89,18 @@ def read_npz(path):
     where = paths.relative(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files if key in ("images", "labels", "classes")}
+            names = file.files
+            arrays = {key: file[key] for key in names if key in ("images", "labels", "classes")}
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # numpy returns the bytes of others
             raise ValueError("its members are no arrays")
     except FileNotFoundError:
         raise ValueError(f"{where} is missing") from None
     except Exception as error:  # zipfile and numpy raise a dozen kinds for damaged files
-        raise ValueError(f"{where} is not a readable .npz file: {error}") from error
+        told = "" if "pickle" in str(error) else f": {error}"  # numpy would have what it is no archive of unpickled
+        raise ValueError(f"{where} is not a readable .npz file{told}") from error
     images, labels, classes = (arrays.get(key) for key in ("images", "labels", "classes"))
     if images is None:
-        raise ValueError(f"{where} has no array 'images'")
+        raise ValueError(f"{where} has no array 'images'; found {', '.join(names) or 'none'}")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3) or not len(images):
         raise ValueError(f"{where}: images are {images.dtype} {images.shape}, expected uint8 (N, 32, 32, 3), N ≥ 1")
     if labels is None:

@@ -124,7 +124,7 @@ def _git(*command):
 
 
 def _before(folder, asked):
-    """What origin.json has of the runs that stay recorded, names of runs, tasks and sweeps that do not, and all runs."""
+    """What origin.json has of runs that stay recorded; names of runs, tasks and sweeps that do not; all its runs."""
     if not (folder / "origin.json").exists():
         return {}, [], {}
     found = read_json(folder / "origin.json")  # not params.yaml beside it, which may have been edited in place
