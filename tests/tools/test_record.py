@@ -260,6 +260,18 @@ def test_what_was_recorded_stays_until_its_parameters_change(ready):
     assert all("ice-weight" not in path for path in [*origin(ready)["files"], *origin(ready)["asked"]])
 
 
+def test_a_run_that_was_recorded_keeps_its_commits_where_its_results_are_the_same(ready):
+    """As where params.yaml says in other words which images are tested."""
+    before = origin(ready)
+    commit(ready, lambda x: next(iter(x["tasks"].values())).update(images={"gaussian": 100}))
+    ready.python("data.tasks", "digits")
+    _, output = ready.python("tools.record")
+    after = origin(ready)
+    assert f"removed, since recorded with other parameters: digits, {PLAIN}" in output
+    assert after["runs"] == before["runs"] and after["params"]["commit"] != before["params"]["commit"]
+    assert after["asked"] != before["asked"]
+
+
 def test_nothing_of_another_training_stays(ready):
     about, before = origin(ready), set(ready.bytes("recorded/tiny/*/*"))
     about["runs"][ICE] |= {"digest": "of other code", "metrics": "other"}
