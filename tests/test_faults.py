@@ -63,7 +63,7 @@ def test_pickles_are_refused_uncalled(tmp_path):
         with pytest.raises(ValueError, match=f"{name}.safetensors cannot be read"):
             tensors.load(tmp_path / f"{name}.safetensors")
     np.savez(tmp_path / "mine.npz", images=np.array([Harmful(os.system, f"touch '{mark}'")], dtype=object))
-    with pytest.raises(ValueError, match=r"mine.npz is not a readable .npz file: .*allow_pickle"):
+    with pytest.raises(ValueError, match=r"mine.npz is not a readable .npz file: it is no archive of plain arrays"):
         images.read_npz(tmp_path / "mine.npz")
     assert not mark.exists()
 

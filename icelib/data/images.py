@@ -96,8 +96,8 @@ def read_npz(path):
     except FileNotFoundError:
         raise ValueError(f"{where} is missing") from None
     except Exception as error:  # zipfile and numpy raise a dozen kinds for damaged files
-        told = "" if "pickle" in str(error) else f": {error}"  # numpy would have what it is no archive of unpickled
-        raise ValueError(f"{where} is not a readable .npz file{told}") from error
+        told = "it is no archive of plain arrays" if "pickle" in str(error) else error  # NumPy's advice is to unpickle
+        raise ValueError(f"{where} is not a readable .npz file: {told}") from error
     images, labels, classes = (arrays.get(key) for key in ("images", "labels", "classes"))
     if images is None:
         raise ValueError(f"{where} has no array 'images'; found {', '.join(names) or 'none'}")
