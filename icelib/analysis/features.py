@@ -45,9 +45,8 @@ class Features(NamedTuple):
 def declared():
     """List the runs of each method of Figure 4, one for each seed: dict of str to list of runs.Run."""
     found = runs.main_runs()
-    there = lambda run: (
-        not paths.SHOWN or run.file("features", "safetensors").exists()
-    )  # of a recorded scale those whose features are
+    # of a recorded scale those whose features are
+    there = lambda run: not paths.SHOWN or run.file("features", "safetensors").exists()
     return {method: [run for run in found.get(method, []) if there(run)] for method in SHOWN}
 
 

@@ -4,6 +4,7 @@ No test image is looked at, and no network trains on these images; the matched m
 the ``matched`` ones are.
 """
 
+import numpy as np
 import torch
 
 from icelib import metrics, models, scores
@@ -38,12 +39,18 @@ def own_scores(run):
     Of a recorded scale those that were kept, see `tools.record`.
     """
     if paths.SHOWN:
-        path = paths.results(run.scale) / "validation" / f"{run.name}.safetensors"
-        return {name: x.double().numpy() for name, x in tensors.load(path)[0].items()}
+        kept, _ = tensors.load(run.file("validation", "safetensors"))
+        return {name: x.double().numpy() for name, x in kept.items()}
     device, score = machine.device(), METHODS[run.method].score
     model, _ = store.load(run, device)
     z = {name: models.predict(model, x, models.PRECISION, features=True) for name, x in outliers(run.task).items()}
     return {name: scores.apply(score, models.logits(model, x), x).double().cpu().numpy() for name, x in z.items()}
+
+
+def missed(run, kind="matched"):
+    """Tell of each outlier of a kind (N,) whether the own score accepts it where it accepts 95 % of known images."""
+    values = own_scores(run)
+    return values[kind] >= np.quantile(values["known"], 0.05)
 
 
 def outliers(task):

@@ -279,7 +279,7 @@ def outliers(path, scale=""):
             there = {x.stem for x in (paths.RECORDED / scale / "weights").iterdir()}
             if run := next((run for run in several if run.name in there), None):
                 model, detector = record.load(scale, run.name)[0], own_detector(method)
-                scored = tensors.load(paths.results(scale) / "scores" / f"{run.name}.safetensors")[0]
+                scored = tensors.load(run.file("scores", "safetensors"))[0]
                 z = models.predict(model, own, models.PRECISION, features=True)
                 found = scores.apply(METHODS[method].score, models.logits(model, z), z).numpy()
                 found = metrics.detection_metrics(scored[f"{detector}/known"].double().numpy(), found)

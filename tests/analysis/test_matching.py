@@ -26,6 +26,9 @@ def test_three_kinds_of_outliers_are_told_by_the_runs_own_score(inside, method):
     for name, shares in found.items():
         expected = metrics.detection_metrics(own["known"], own[name])
         assert shares["auroc"] == pytest.approx(expected["auroc"], abs=1e-6)
+        below = (own["known"] <= own[name][:, None]).mean(1)  # share of known images that each outlier is above
+        found, step = matching.missed(run, name), 1.5 / len(own["known"])
+        assert found[below > 0.05 + step].all() and not found[below < 0.05 - step].any()
         assert shares["fpr95"] == pytest.approx(expected["fpr95_outlier_positive"], abs=0.01)
 
 
