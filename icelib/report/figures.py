@@ -93,15 +93,3 @@ def history(epochs):
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend()
     return figure
-
-
-def image_grid(groups, per_row=12):
-    """Draw the first images of each group, {name: uint8 (N, 3, 32, 32)}, in a row of their own."""
-    figure, axes = plt.subplots(len(groups), 1, figsize=(2 * COLUMN, 0.64 * len(groups)))
-    for ax, (name, images) in zip(np.atleast_1d(axes), groups.items(), strict=True):
-        row = np.concatenate([np.asarray(image).transpose(1, 2, 0) for image in images[:per_row]], 1)
-        ax.imshow(row, interpolation="nearest")
-        ax.set_ylabel(name, rotation=0, ha="right", va="center")
-        ax.set(xticks=[], yticks=[])
-        sns.despine(ax=ax, left=True, bottom=True)
-    return figure

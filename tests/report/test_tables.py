@@ -635,12 +635,6 @@ def test_style_overrides_the_users_own_settings():
     assert {key: value for key, value in matplotlib.rcParams.items() if value != wanted[key]} == {}
 
 
-def test_images_are_shown_in_a_row_for_each_group():
-    groups = {"known": np.zeros((3, 3, 32, 32), np.uint8), "outliers": np.full((20, 3, 32, 32), 255, np.uint8)}
-    first, second = figures.image_grid(groups).axes
-    assert first.images[0].get_array().shape == (32, 96, 3) and second.images[0].get_array().shape == (32, 384, 3)
-
-
 def executed():
     """Run the code cells of notebook 03 in this process; return its names."""
     import nbformat
