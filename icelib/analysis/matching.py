@@ -41,10 +41,14 @@ def own_scores(run):
     if paths.SHOWN:
         kept, _ = tensors.load(run.file("validation", "safetensors"))
         return {name: x.double().numpy() for name, x in kept.items()}
-    device, score = machine.device(), METHODS[run.method].score
-    model, _ = store.load(run, device)
-    z = {name: models.predict(model, x, models.PRECISION, features=True) for name, x in outliers(run.task).items()}
-    return {name: scores.apply(score, models.logits(model, x), x).double().cpu().numpy() for name, x in z.items()}
+    return scored(store.load(run, machine.device())[0], run.method, outliers(run.task))
+
+
+def scored(model, method, images):
+    """Score images, uint8 (N, 3, 32, 32) by name, by a method's own score: float64 (N,) by name."""
+    z = {name: models.predict(model, x, models.PRECISION, features=True) for name, x in images.items()}
+    own = {name: scores.apply(METHODS[method].score, models.logits(model, x), x) for name, x in z.items()}
+    return {name: x.double().cpu().numpy() for name, x in own.items()}
 
 
 def missed(run, kind="matched"):

@@ -22,7 +22,7 @@ from IPython import get_ipython
 from IPython.display import Markdown, display
 
 from icelib import heads, metrics, models, scores
-from icelib.analysis import choice
+from icelib.analysis import choice, matching
 from icelib.config import runs
 from icelib.config.schema import GIVEN, check_parameters, hint, loss_parameters
 from icelib.data import tasks
@@ -40,7 +40,9 @@ SAMPLES, WIDTH = 500, 8  # of random input: more samples than one who takes the 
 _STOPPED = {}  # name and time of tries that were interrupted in this notebook, by all that was asked for
 
 
-def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=None, again=None, seed=0, **values):
+def loss(
+    function=None, head="gaussian", score=scores.max_likelihood, *, name="", again="", seed=0, parent="", **values
+):
     """Train with a loss of your own, and show first how it differs from ICE and OE.
 
     Parameters
@@ -51,16 +53,18 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
         "linear", "gaussian", or ``Head(features, classes, **parameters)``: features (N, d) to logits (N, K).
     score : callable
         As in `icelib.scores`; may have a parameter ``features``.
+    parent : str, optional
+        A recorded scale: its plain network of this seed is fine-tuned, in place of one that is trained first.
     name, again : str, optional
         Under which it is kept, by default the function's with the time; and of a kept one to show, without training.
     **values : float, str or list
         Of loss, head and protocol (``epochs``, ``learning_rate``, ``clip``, …). What has a default may be left out, and
-        parameters of the Gaussian head: ICE's. Lists are trained by protocol ``sweep``; `choice.choose` takes one.
+        parameters of the Gaussian head: ICE's. `choice.choose` takes one of lists; by protocol ``sweep``, if from scratch.
 
     Raises ValueError or TypeError, before a training, if one is of another form, and DivergedError as `train.train`.
     After an interruption the same call goes on; that a helper of the functions was edited is not seen then.
     """
-    if again is not None:
+    if again:
         return _show(runs.pick({record["name"]: record for record in _records()}, again, "kept try"))
     if not callable(function):
         raise ValueError(f"expected a function as loss, found {function!r}")
@@ -68,7 +72,7 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
     if not (inspect.isclass(head) and issubclass(head, torch.nn.Module)) and head not in [*heads.HEADS]:
         raise ValueError(f"unknown head {head!r}{hint(head, heads.HEADS)}, or a class, a torch.nn.Module")
     code = (getattr(part, "__code__", part) for part in (function, head, score))  # equal if a cell is run again
-    asked = (*code, name, seed, repr(values))
+    asked = (*code, name, seed, parent, repr(values))
     mark = now.isoformat()
     if "ICELIB_REPORT" in os.environ:  # the same code is trained once, however often its report is made
         mark = hashlib.sha256(f"{inspect.getsource(function)}{values}".encode()).hexdigest()
@@ -77,12 +81,12 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
     if not re.fullmatch(r"\w[\w+-]{0,63}", name) or name in taken:
         raise ValueError(f"name = {name!r}: expected letters, digits, - or _, and no method or detector of the project")
     METHODS[name] = Method(function, head, score, True, name)
-    last = _runs(label, f"{name} {mark}", seed, values, "scratch")
+    last = _runs(label, f"{name} {mark}", seed, parent, values)
     _probe(label, METHODS[name], last[0][1])
     seen, rows, place = [], [], display(display_id=True) if get_ipython() else None
     try:
         short = {key: x for key, x in values.items() if key != "epochs" or np.ndim(x)}
-        for change, run in _runs(label, f"{name} {mark}", seed, short, "sweep") if len(last) > 1 else []:
+        for change, run in _runs(label, f"{name} {mark}", seed, parent, short, "sweep") if len(last) > 1 else []:
             with contextlib.suppress(DivergedError):
                 train.train(run)
             rows.append({"change": change} | choice.outcome(store.history(run)))
@@ -103,10 +107,14 @@ def loss(function=None, head="gaussian", score=scores.max_likelihood, *, name=No
     return _show(kept)
 
 
-def _runs(label, tried, seed, values, protocol):
+def _runs(label, tried, seed, parent, values, shorter=""):
     """List what each combination of values changes, and its run, as pairs (dict, `runs.Run`)."""
-    name, params, (known, network, _) = tried.partition(" ")[0], runs.load(), runs.main_block()
+    name, params, (known, network, protocol) = tried.partition(" ")[0], runs.load(), runs.main_block()
+    protocol = "finetune" if parent else protocol
+    protocol = shorter if shorter and protocol == "scratch" else protocol
     base = runs.run(runs.task_playing(known)[0], network, protocol, next(iter(params.train)), seed)
+    if parent:
+        base = base.model_copy(update={"parent": record.restore(parent, base.parent)})
     of_loss, of_head = loss_parameters(name), heads.parameters(METHODS[name].head)
     own, schedule, sides = [*of_loss, *of_head], base.schedule.model_dump(), {}
     for part in (METHODS[name].loss, heads.HEADS.get(METHODS[name].head, METHODS[name].head)):
@@ -280,8 +288,7 @@ def outliers(path, scale=""):
             if run := next((run for run in several if run.name in there), None):
                 model, detector = record.load(scale, run.name)[0], own_detector(method)
                 scored = tensors.load(run.file("scores", "safetensors"))[0]
-                z = models.predict(model, own, models.PRECISION, features=True)
-                found = scores.apply(METHODS[method].score, models.logits(model, z), z).numpy()
+                found = matching.scored(model, method, {"own": own})["own"]
                 found = metrics.detection_metrics(scored[f"{detector}/known"].double().numpy(), found)
                 found = {key: {"value": x} for key, x in found.items()}
                 rows[METHODS[method].title] = _percent({"own": found})

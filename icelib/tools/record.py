@@ -3,7 +3,8 @@
 ``python -m icelib.tools.record`` scores the declared runs that the store has finished, and writes
 
 - ``params.yaml``, byte for byte, which has to be committed before: under its name, in configs/ or in recorded/;
-- ``metrics``, ``history``, ``tasks``, ``sweeps``, and ``snapshots`` where they were measured, as in ``results/SCALE``;
+- ``metrics``, ``history``, ``tasks``, and ``snapshots`` where they were measured, as in ``results/SCALE``;
+- ``sweeps``, as there, and ``test`` of each run: accuracy and, by its own score, AUROC and FPR95 of test images;
 - ``scores/RUN.safetensors``: ``labels``, ``predicted`` and the own score of known, near and far test images, float32;
 - ``validation/RUN.safetensors``: that of validation images, see `matching.own_scores`, float32;
 - ``logits/RUN.safetensors``: what 06 shows of them, float16;
@@ -19,19 +20,23 @@ import argparse
 import datetime
 import hashlib
 import json
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from icelib import models
+from icelib import metrics, models
 from icelib.analysis import choice, features, matching
 from icelib.config import runs
+from icelib.data import tasks
 from icelib.evaluation import evaluate, snapshots
 from icelib.methods import METHODS, own_detector
 from icelib.report import results
 from icelib.training import store
+from icelib.training.parallel import parallel
 from icelib.util import paths, tensors
 from icelib.util.errors import readable_errors
 from icelib.util.files import read_json, write_bytes, write_json
@@ -79,7 +84,7 @@ def record(jobs=None, weights=None):
             write_json(new / "tasks" / here.name, read_json(here if here.exists() else folder / "tasks" / here.name))
         for name in params.sweeps:
             try:
-                write_json(new / "sweeps" / f"{name}.json", results.sweep(name))
+                write_json(new / "sweeps" / f"{name}.json", _sweep(name, folder, jobs))
             except ValueError as error:
                 told[f"sweep {name} is not recorded now"] = [str(error)]
         write_bytes(new / "params.yaml", paths.PARAMS.read_bytes())
@@ -179,6 +184,33 @@ def _write(folder, run, with_weights):
     return {"digest": result["digest"], "metrics": result["sha256"]} | machine
 
 
+def _sweep(name, folder, jobs):
+    """A sweep's file, with the test figures of its runs; those that were measured before are kept."""
+    found, path = results.sweep(name), folder / "sweeps" / f"{name}.json"
+    each = lambda result: [row for candidate in result["candidates"] for row in candidate["runs"]]
+    before = {row["digest"]: row.get("test") for row in each(read_json(path))} if path.exists() else {}
+    images = tensors.read_about(paths.tasks(found["scale"]) / found["task"] / "test.safetensors")["sha256"]
+    pairs = [(run, row) for (_, run), row in zip(choice.candidates(name), each(found)) if "diverged" not in row]
+    known = lambda row: (before.get(row["digest"]) or {}).get("images") == images
+    new = iter(parallel(_test, [run for run, row in pairs if not known(row)], jobs=jobs, label=lambda run: run.name))
+    for _, row in pairs:
+        row["test"] = before[row["digest"]] if known(row) else {"images": images} | next(new)
+    return found
+
+
+def _test(run):
+    """What test images say of a candidate by its own score, for comparison: the choice is committed by now."""
+    (model, _), task, test = store.load(run), runs.load().tasks[run.task], tasks.load(run.task, "test")[0]
+    values = matching.scored(model, run.method, {name: test[name] for name in ("known", *task.near, *task.far)})
+    right = models.predict(model, test["known"], models.PRECISION).argmax(1) == test["labels"]
+    found = {"accuracy": right.double().mean().item()}
+    for kind in ("near", "far"):
+        each = [metrics.detection_metrics(values["known"], values[name]) for name in getattr(task, kind)]
+        shown = {"auroc": "auroc", "fpr95": "fpr95_outlier_positive"}.items() if each else ()
+        found[kind] = {name: float(np.mean([x[metric] for x in each])) for name, metric in shown}
+    return found
+
+
 def _scores(run, found):
     apart, own = _apart(run), own_detector(run.method)
     shown = {name: x.float() for name, x in found.items() if name.partition("/")[0] == own}
@@ -225,6 +257,28 @@ def load(scale, name, device="cpu"):
     model = models.build(run.network, run.shape.model_dump(), METHODS[run.method].head, classes, run.head)
     model.load_state_dict(weights)
     return model.to(device, memory_format=torch.channels_last).eval(), about
+
+
+def restore(scale, run):
+    """Put the recorded network of a run's name into the store, to start from; return the run that the store has it as.
+
+    ValueError if its weights are not recorded, or it is another network or of other classes than the run's.
+    """
+    path = paths.RECORDED / scale / "weights" / f"{run.name}.safetensors"
+    weights, about = tensors.load(path)
+    found = {"network": about["run"]["shape"], "classes": about["classes"]}
+    expected = {"network": run.shape.model_dump(), "classes": tasks.load(run.task, "train")[1]["classes"]}
+    if found != expected:
+        raise ValueError(f"{paths.relative(path)} is of {found}; expected what params.yaml has, {expected}")
+    run = run.model_copy(update={"tried": f"recorded {scale} {about['sha256']}"})
+    if not store.take(run):
+        folder = store.unfinished(store.digest(run))
+        tensors.save(folder / "weights.safetensors", {name: x.float() for name, x in weights.items()}, about)
+        history = read_json(paths.RECORDED / scale / "history" / f"{run.name}.json")
+        write_json(folder / "history.json", history | {"digest": folder.name})
+        store.put(folder.name, run, {key: about[key] for key in ("environment", "images", "parent")})
+        shutil.rmtree(folder)
+    return run
 
 
 if __name__ == "__main__":

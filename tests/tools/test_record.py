@@ -10,12 +10,15 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
+from sklearn.metrics import roc_auc_score
 
 from icelib import metrics, models
-from icelib.analysis import calibration, matching
+from icelib.analysis import calibration, choice, matching
 from icelib.config import runs
 from icelib.data import tasks
+from icelib.methods import METHODS
 from icelib.report import render, results, tables
 from icelib.tools import custom, provenance, readme, record
 from icelib.training import store
@@ -128,6 +131,48 @@ def test_recorded_networks_predict_as_the_trained_ones(inside):
     assert (ours == theirs).float().mean() > 0.9
     own, full = model.state_dict(), trained.state_dict()
     assert all(torch.equal(own[name], x.bfloat16().float() if x.ndim == 4 else x) for name, x in full.items())
+
+
+def test_candidates_of_a_sweep_are_tested_once_the_choice_is_committed(inside):
+    found = json.loads((inside.root / "recorded/tiny/sweeps/ice-weight.json").read_text())
+    rows = [row for candidate in found["candidates"] for row in candidate["runs"]]
+    (_, run), *_ = choice.candidates("ice-weight")
+    model, test = store.load(run)[0], tasks.load("digits", "test")[0]
+    h = {name: model(models.normalize(test[name])).detach().double() for name in ("known", "digits-89")}
+    score = np.concatenate([x.max(1).values for x in h.values()])
+    auroc = roc_auc_score([1] * len(h["known"]) + [0] * len(h["digits-89"]), score)
+    assert rows[0]["test"]["near"]["auroc"] == pytest.approx(auroc, abs=1e-3)
+    right = (h["known"].argmax(1) == test["labels"]).double().mean()
+    assert rows[0]["test"]["accuracy"] == pytest.approx(right.item(), abs=5e-3)
+    assert len(rows) == 2 and rows[1]["test"] != rows[0]["test"] and set(rows[0]["test"]) >= {"near", "far"}
+    before = results.sweep("ice-weight")
+    assert not any("test" in row for x in before["candidates"] for row in x["runs"]), (
+        "the choice itself sees no test image"
+    )
+
+
+def test_a_loss_of_ones_own_starts_from_a_recorded_network(inside):
+    def pushed(known_logits, labels, outlier_logits, *, weight):
+        return F.cross_entropy(known_logits, labels) + weight * outlier_logits.exp().mean()
+
+    shutil.rmtree(paths.STORE / "runs")  # as where nothing was trained
+    shutil.rmtree(inside.root / "checkpoints")
+    custom.loss(pushed, name="mine", parent="tiny", weight=0.1)
+    METHODS.pop("mine")
+    kept = json.loads((paths.SCRATCH / "custom/mine/try.json").read_text())["run"]
+    assert kept["schedule"]["start"] == "plain" and kept["parent"]["tried"].startswith("recorded tiny ")
+    parent, about = store.load(runs.Run(**kept["parent"]))
+    recorded = record.load("tiny", PLAIN)[0].state_dict()
+    assert all(torch.equal(x, recorded[name]) for name, x in parent.state_dict().items()) and about["classes"]
+    assert len(list((paths.STORE / "runs").iterdir())) == 2, "no plain network was trained"
+    for change, options, message in (
+        ({}, {"seed": 3}, f"recorded/tiny/weights/{PLAIN[:-1]}3.safetensors is missing"),
+        ({"networks": {"wideresnet": {"depth": 10, "widen": 2}}}, {}, r"is of .*'widen': 1.*; expected .*'widen': 2"),
+    ):
+        inside.params = inside.params | change
+        with pytest.raises(ValueError, match=message):
+            custom.loss(pushed, name="other", parent="tiny", weight=0.1, **options)
+        METHODS.pop("other")
 
 
 def test_images_of_ones_own_are_scored_by_recorded_networks(shown, tmp_path):
