@@ -7,7 +7,7 @@
 - ``sweeps``, as there, and ``test`` of each run: accuracy and, by its own score, AUROC and FPR95 of test images;
 - ``scores/RUN.safetensors``: ``labels``, ``predicted`` and the own score of known, near and far test images, float32;
 - ``validation/RUN.safetensors``: that of validation images, see `matching.own_scores`, float32;
-- ``logits/RUN.safetensors``: what 06 shows of them, float16;
+- ``logits/RUN.safetensors``: what 06 shows of them, of the first `LOGITS` images of each set, float16;
 - ``features/RUN.safetensors``: what 05 shows, of the first `FEATURES` known test images and near outliers, float16;
 - ``weights/RUN.safetensors`` of some runs: convolutions in bfloat16, the rest as it is, see `load`;
 - ``origin.json``: digest, commits, date, hardware and libraries of each run, hashes of what each run, task and sweep
@@ -42,7 +42,7 @@ from icelib.util.errors import readable_errors
 from icelib.util.files import read_json, write_bytes, write_json
 
 LARGEST = {"weights": 60, "all else": 25}  # MB (10⁶ bytes) of recorded/, all scales together
-FEATURES, SEEDS = 300, 3  # test images of each kind whose features are kept, and of how many seeds
+FEATURES, LOGITS, SEEDS = 300, 5000, 3  # images of each kind whose features or logits are kept, and of how many seeds
 
 
 def record(jobs=None, weights=None):
@@ -225,7 +225,8 @@ def _logits(run, found):
     kept = {name: x for name, x in found.items() if (first and ice) or name.split("/")[0] in parts}
     kept = {name: x for name, x in kept.items() if name.split("/")[-1] not in _apart(run) | {"jigsaw"}}
     # the range of float16 is less than what the Gaussian head says of far outliers
-    return {name: x.clamp(-6e4, 6e4).half() if x.is_floating_point() else x.short() for name, x in kept.items()}
+    small = lambda x: x.clamp(-6e4, 6e4).half() if x.is_floating_point() else x.short()
+    return {name: small(x[:LOGITS]) for name, x in kept.items()}
 
 
 def _apart(run):
@@ -266,15 +267,14 @@ def restore(scale, run):
     """
     path = paths.RECORDED / scale / "weights" / f"{run.name}.safetensors"
     weights, about = tensors.load(path)
-    found = {"network": about["run"]["shape"], "classes": about["classes"]}
-    expected = {"network": run.shape.model_dump(), "classes": tasks.load(run.task, "train")[1]["classes"]}
-    if found != expected:
+    found, classes = (about["run"]["shape"], about["classes"]), tasks.load(run.task, "train")[1]["classes"]
+    if found != (expected := (run.shape.model_dump(), classes)):
         raise ValueError(f"{paths.relative(path)} is of {found}; expected what params.yaml has, {expected}")
     run = run.model_copy(update={"tried": f"recorded {scale} {about['sha256']}"})
     if not store.take(run):
         folder = store.unfinished(store.digest(run))
         tensors.save(folder / "weights.safetensors", {name: x.float() for name, x in weights.items()}, about)
-        history = read_json(paths.RECORDED / scale / "history" / f"{run.name}.json")
+        history = read_json(path.parents[1] / "history" / f"{run.name}.json")
         write_json(folder / "history.json", history | {"digest": folder.name})
         store.put(folder.name, run, {key: about[key] for key in ("environment", "images", "parent")})
         shutil.rmtree(folder)
