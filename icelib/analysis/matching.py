@@ -13,11 +13,7 @@ from icelib.methods import METHODS, matched
 from icelib.training import store
 from icelib.util import machine, paths, tensors
 
-KINDS = {
-    "outliers": "held-out classes",
-    "matched": "held-out classes, spectra matched",
-    "jigsaw": "shuffled tiles",
-}
+KINDS = {"outliers": "held-out classes", "matched": "held-out classes, spectra matched", "jigsaw": "shuffled tiles"}
 MOST = 1000  # images of each kind
 
 

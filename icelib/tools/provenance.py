@@ -72,9 +72,8 @@ def _simple(text):
 
 
 def _choice(table):
-    return "\n".join(
-        f"  {key}: {', '.join(map(str, table[key].unique()))}" for key in table if table[key].nunique() > 1
-    )
+    varied = {key: table[key].unique() for key in table if table[key].nunique() > 1}
+    return "\n".join(f"  {key}: {', '.join(map(str, values))}" for key, values in varied.items())
 
 
 def _detector(name, cell):
@@ -190,11 +189,8 @@ def trace(name, cell):
         lines.append(f"{which}: {'not here' if value is None else f'{value} %, detector {detector}'}")
         if value is not None and abs(value - cell.ours) > CLOSE * bool(paths.SHOWN):
             wrong.append(f"{name} has {cell.ours} where the {which} of {cell.runs} says {value}; run `dvc repro`")
-    return [
-        f"{name}: {cell.ours} %, {lines[0]}",
-        *lines[1:],
-        *(line for trail in several for line in trail.lines),
-    ], wrong
+    told = (line for trail in several for line in trail.lines)
+    return [f"{name}: {cell.ours} %, {lines[0]}", *lines[1:], *told], wrong
 
 
 def main(arguments=None):

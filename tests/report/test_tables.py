@@ -177,6 +177,17 @@ def test_fine_tuned_rows_stand_for_themselves(written):
     assert cell2(table, "ICE", "auroc").ours == pytest.approx(86.0)
 
 
+def test_a_block_that_the_paper_lacks_stands_in_table_2(written):
+    change(written, lambda values: values["tasks"]["digits"].update(plays="CIFAR100"))
+    (run,) = chosen("energy", "finetune")
+    write_result(run, 0.5)
+    table = tables.table2()
+    fine = cell2(table, "Energy", "auroc", known="CIFAR100", protocol="finetune")
+    assert (fine.ours, fine.runs, fine["name"]) == (pytest.approx(46.0), run.name, "Energy †") and np.isnan(fine.paper)
+    assert len(table[(table.paper_known == "CIFAR100") & (table.row == "Energy") & (table.metric == "accuracy")]) == 4
+    assert "fine-tuned" in " ".join(captions.caption("table2").told())
+
+
 def test_table_1_pairs_each_set_with_the_one_that_plays_it(written):
     table = tables.table1()
     block = table[(table.paper_known == "CIFAR10") & (table.network == "wideresnet") & (table.protocol == "scratch")]
