@@ -24,6 +24,7 @@ def test_a_module_imports_from_rooms_behind_its_own(path):
         return
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
+        assert not getattr(node, "level", 0), f"{path} imports by a relative name, which the tests here do not follow"
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "icelib":
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):

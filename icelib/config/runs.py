@@ -206,7 +206,7 @@ def by_block():
 
 
 def main_block():
-    """The block (paper's known set, network, protocol) of Table 3: from scratch, or fine-tuned if ICE has more runs so."""
+    """The block (paper's known set, network, protocol) of Table 3: from scratch, or that in which ICE has more runs."""
     groups, blocks = by_block(), [("CIFAR10", "wideresnet", protocol) for protocol in ("scratch", "finetune")]
     return max(blocks, key=lambda block: len(groups[*block, "ice"]))
 

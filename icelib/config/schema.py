@@ -128,6 +128,15 @@ class Part(Strict):
         if self.classes and self.exclude:
             raise ValueError(f"classes = {self.classes} and exclude = {self.exclude}: expected one of them at most")
 
+    @rule
+    def _names_are_those_of_the_set(self):
+        splits, names = PUBLISHED.get(self.set, ((), ()))
+        if splits and self.split not in (splits if splits[1:] else (None, *splits)):
+            raise ValueError(f"split = {self.split!r} of {self.set!r}{hint(self.split, splits)}")
+        for name in [*(self.classes or []), *(self.exclude or [])]:
+            if names and name not in names and name not in range(len(names)):
+                raise ValueError(f"{name!r} is no class of {self.set!r}{hint(name, names)}")
+
     def named(self, classes):
         """Give classes by their names where these are known: a class may be given by its number, too."""
         names = PUBLISHED[self.set].classes if self.set in PUBLISHED else ()
@@ -324,7 +333,7 @@ class Group(Strict):
     task: Name
     network: _one_of(Networks.model_fields)
     protocol: Name
-    methods: Annotated[list[_one_of(METHODS)], AfterValidator(_unique)]
+    methods: Annotated[list[_one_of(METHODS)], Field(min_length=1), AfterValidator(_unique)]
 
 
 class Sweep(Strict):

@@ -70,7 +70,7 @@ METHODS = {}
 for _name in (*PAPER, *(name for name in _FOUND if name not in PAPER)):
     try:
         METHODS[_name] = _load(_name)
-    except Exception as error:  # whatever a draft may raise: it must not stop what does not name it
+    except (Exception, SystemExit) as error:  # whatever a draft may raise: it must not stop what does not name it
         print(f"icelib/methods/{_name}.py is left out: {type(error).__name__}: {error}", file=sys.stderr)
 
 

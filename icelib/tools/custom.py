@@ -59,7 +59,7 @@ def loss(
         Under which it is kept, by default the function's with the time; and of a kept one to show, without training.
     **values : float, str or list
         Of loss, head and protocol (``epochs``, ``learning_rate``, ``clip``, …). What has a default may be left out, and
-        parameters of the Gaussian head: ICE's. `choice.choose` takes one of lists; by protocol ``sweep``, if from scratch.
+        parameters of the Gaussian head: ICE's. `choice.choose` takes one of lists, from scratch by protocol ``sweep``.
 
     Raises ValueError or TypeError, before a training, if one is of another form, and DivergedError as `train.train`.
     After an interruption the same call goes on; that a helper of the functions was edited is not seen then.

@@ -80,7 +80,7 @@ def take(run):
         return None
     try:
         verify(folder, found)
-    except ValueError as error:  # not an OSError: where a file cannot be read now, it may be later
+    except (ValueError, NotADirectoryError) as error:  # no other OSError: what cannot be read now may be later
         aside = Path(tempfile.mkdtemp(dir=_made(paths.STORE / "damaged"))) / found
         shutil.move(folder, aside)
         print(f"{error}\nIt was moved to {paths.relative(aside)}; run {run.name} is trained anew.", file=sys.stderr)

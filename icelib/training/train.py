@@ -9,6 +9,8 @@ import argparse
 import shutil
 import sys
 import time
+import traceback
+from pathlib import Path
 
 import threadpoolctl
 import torch
@@ -154,9 +156,13 @@ def train_all(wanted, jobs=None, minutes=None):
     One that fails does not stop the others. Equal runs, and parents, are trained once.
 
     `jobs` is how many at a time, by default as params.yaml says; after `minutes` no epoch is begun. Returned is what
-    ``history.json`` of each run holds, in their order: ``epochs``, and ``diverged`` where it did. ValueError names the
-    runs that failed with their reasons, but for those that diverged; StoppedError those for which time was over.
+    ``history.json`` of each run holds, in their order: ``epochs``, and ``diverged`` where it, or its parent, did.
+    ValueError names the runs that failed with their reasons, but for those that diverged; StoppedError those for which
+    time was over.
     """
+    for name, value in (("jobs", jobs), ("minutes", minutes)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} = {value}: expected a number above 0")
     store.refill()
     deadline = None if minutes is None else time.time() + 60 * minutes
     every = {store.digest(run): run for run in [*(run.parent for run in wanted if run.parent), *wanted]}
@@ -169,7 +175,8 @@ def train_all(wanted, jobs=None, minutes=None):
         lines = "\n".join(f"- {message}" for _, message in failed)
         kind = StoppedError if all(kind == "StoppedError" for kind, _ in failed) else ValueError
         raise kind(f"{len(failed)} of {len(every)} runs are not trained:\n{lines}")
-    return [store.history(run) for run in wanted]
+    lost = lambda run: run is not None and "diverged" in store.history(run)  # what starts from it has no entry
+    return [store.history(run.parent if lost(run.parent) else run) for run in wanted]
 
 
 def _labels(wanted):
@@ -192,6 +199,8 @@ def _attempt(item):
         pass  # the store says so
     except Exception as error:
         kind, message = type(error).__name__, str(error)
+        here = [x for x in traceback.extract_tb(error.__traceback__) if Path(x.filename) in METHODS[run.method].files]
+        message += "".join(f" ({paths.relative(Path(x.filename))}, line {x.lineno})" for x in here[-1:])
         return kind, message if run.name in message else f"run {run.name}: {message or kind}"
 
 

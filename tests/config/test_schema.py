@@ -99,6 +99,9 @@ SWEEP = ("sweeps", "ice-weight")
 SPARE = {"weight": 0.1, "margin_known": -1.0, "margin_outlier": -5.0}
 
 
+BIRDS = {"set": "cifar10", "split": "test"}
+
+
 @pytest.mark.parametrize(
     ("keys", "to", "message"),
     [
@@ -106,6 +109,10 @@ SPARE = {"weight": 0.1, "margin_known": -1.0, "margin_outlier": -5.0}
         (("train", "ice", "wieght"), 0.1, r"train.ice.wieght: no such parameter \(did you mean 'weight'\?\)"),
         (("train", "ice", "mean_scale"), 0.0, r"train.ice.mean_scale = 0.0: expected a number > 0"),
         (("train", "oe", "mean_scale"), 0.5, r"oe.mean_scale: no such parameter; expected one of \['weight'\]"),
+        (("tasks", "digits", "outliers", "gaussian", "split"), "foo", r"gaussian: split = 'foo' of 'gaussian'; expected one"),
+        (("tasks", "digits", "outliers", "gaussian"), BIRDS | {"classes": ["brid"]}, r"'brid' is no class of 'cifar10' \("),
+        (("tasks", "digits", "outliers", "gaussian"), BIRDS | {"exclude": [10]}, r"10 is no class of 'cifar10'; expected"),
+        (("runs", 0, "methods"), [], r"runs.0.methods = \[\]: .*at least 1"),
         (("train", "icee"), {}, r"train.icee.*no such name \(did you mean 'ice'\?\)"),
         (("train", "ice", "weight"), "high", r"train.ice.weight = 'high': expected a number ≥ 0"),
         (("train", "ice", "weight"), "1e-3", r"weight = .1e-3.: expected a number ≥ 0; .* with a point: 0.001$"),

@@ -1,5 +1,6 @@
-"""Trainings and whole pipelines killed at random moments, each time followed by the same command."""
+"""Trainings and whole pipelines killed or interrupted at random moments, each time followed by the same command."""
 
+import contextlib
 import os
 import signal
 import time
@@ -9,14 +10,22 @@ import psutil
 
 from tests.faults.lab import MAKE, TRAIN, again, said
 
-# what is killed at once, and how often: Ctrl-C signals the group
-WAYS = {"process group": 0.5, "all processes": 0.2, "the first alone": 0.3}
+# what gets which signal, and how often
+WAYS = {
+    "kill -9 of the process group": 0.3,
+    "kill -9 of all processes": 0.1,
+    "kill -9 of the first alone": 0.2,
+    "Ctrl-C": 0.2,
+    "kill -15 of one": 0.1,
+    "kill -9 of one": 0.1,
+}
+ONES = ("dvc", "icelib.tools.notebooks", "ipykernel_launcher", "loky")  # whose end is to end all others, within 10 s
 PER_PASS = 12  # kills of one pass through the pipeline, which then may finish
 
 
 def trainings(lab, report, random, rounds=12):
     """Kill `python -m icelib.training.train` once or twice before it is at its end."""
-    report.begin("killed training", "kill -9 of `python -m icelib.training.train` at a random moment")
+    report.begin("killed training", "`python -m icelib.training.train` killed or interrupted at a random moment")
     for _ in range(rounds):
         hits, problems = _killed(lab.untrained(), TRAIN, random, random.randint(1, 2), 12, lab.folder / "kills.log")
         report.case("killed training", f"killed {len(hits)} times", problems, lab.compare_store(), kills=hits)
@@ -24,7 +33,7 @@ def trainings(lab, report, random, rounds=12):
 
 def pipelines(lab, report, random):
     """Kill the pipeline many times; whenever it comes to its end, compare its outputs and start anew."""
-    report.begin("kill", "kill -9 at a random moment of the pipeline")
+    report.begin("kill", "the pipeline killed or interrupted at a random moment")
     done = 0
     while done < lab.kills:
         project, count = lab.copy(lab.template), min(PER_PASS, lab.kills - done)
@@ -48,16 +57,34 @@ def _killed(project, command, random, kills, seconds, log):
         except TimeoutExpired:
             below = psutil.Process(process.pid).children(recursive=True)
         way = random.choices(list(WAYS), WAYS.values())[0]
-        os.killpg(process.pid, signal.SIGKILL) if way == "process group" else process.kill()
-        if way == "all processes":
-            _end(below)
-        process.wait()
-        left = psutil.wait_procs(below, 10)[1]
+        if way.endswith("one"):
+            way = f"{way}, {_one(process.pid, below, random, signal.SIGTERM if '15' in way else signal.SIGKILL)}"
+        elif way == "Ctrl-C" or way.endswith("group"):
+            os.killpg(process.pid, signal.SIGINT if way == "Ctrl-C" else signal.SIGKILL)
+        else:
+            process.kill()
+            _end(below if "all" in way else [])
+        with contextlib.suppress(TimeoutExpired):
+            process.wait(10)
+        left = psutil.wait_procs([psutil.Process(process.pid)] * (process.poll() is None) + below, 10)[1]
         problems += [f"{len(left)} processes are left after a kill of {way}"] if left else []
         _end(left)
         hits.append(f"{way} after {moment:.1f} s")
         time.sleep(1)
     return hits, problems + again(project, command)
+
+
+def _one(first, below, random, number):
+    """Send a signal to one of the processes that matter; return which."""
+    named = {
+        process.pid: " ".join(process.cmdline()) for process in [psutil.Process(first), *below] if process.is_running()
+    }
+    pid, which = random.choice(
+        [(pid, one) for pid, line in named.items() for one in ONES if one in line] or [(first, "first")]
+    )
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+    return which
 
 
 def _end(processes):

@@ -87,6 +87,13 @@ def test_a_resolved_precision_is_covered(inside, monkeypatch):
     assert len(found) == 2
 
 
+def test_a_file_in_the_place_of_an_entry_is_set_aside(run, capsys):
+    entry = store.place(store.digest(run))
+    shutil.rmtree(entry)
+    entry.write_text("not a folder")
+    assert store.take(run) is None and "was moved to .dvc/store/damaged/" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", ["bit", "missing", "cut", "about", "no about"])
 def test_a_damaged_entry_is_set_aside_and_trained_anew(run, capsys, damage):
     entry = store.place(store.digest(run))

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from icelib.config import runs
 from icelib.data import tasks
+from icelib.methods import METHODS
 from icelib.training import engine, parallel, store, train
 from icelib.util import paths, tensors
 from icelib.util.errors import DivergedError, StoppedError
@@ -151,6 +152,34 @@ def test_a_run_that_diverges_is_kept_as_such_and_stops_no_other(inside, monkeypa
     monkeypatch.setattr(engine.Engine, "epoch", lambda *_: 1 / 0)
     with pytest.raises(DivergedError, match="loss is not finite"):
         train.train(run)
+
+
+def test_what_starts_from_a_run_that_diverged_is_told_as_such(inside):
+    values = inside.params
+    values["protocols"]["scratch"] |= {"learning_rate": 1e9, "clip": 1e9, "epochs": 1}
+    inside.params = values
+    (_, told) = train.train_all([a_run("plain"), runs.run(*RUN[:2], "finetune", "ice", 0)], jobs=1)
+    assert "digits-wideresnet-scratch-plain-0" in told["diverged"] and "not finite" in told["diverged"]
+
+
+def test_a_mistake_in_a_loss_is_told_with_its_file_and_line(inside, monkeypatch):
+    path = paths.PACKAGE / "methods/ice.py"
+    wrong = {"F": None}
+    exec(
+        compile(
+            "def loss(known_logits, labels, outlier_logits, *, weight):\n    return labels @ known_logits", path, "exec"
+        ),
+        wrong,
+    )
+    monkeypatch.setitem(METHODS, "ice", METHODS["ice"]._replace(loss=wrong["loss"]))
+    with pytest.raises(ValueError, match=r"run digits-wideresnet-scratch-ice-0: .*icelib/methods/ice.py, line 2\)"):
+        train.train_all([a_run("ice", epochs=1)], jobs=1)
+
+
+@pytest.mark.parametrize("bound", [{"jobs": 0}, {"jobs": -3}, {"minutes": float("nan")}])
+def test_bounds_that_mean_nothing_are_refused(inside, bound):
+    with pytest.raises(ValueError, match=r"(jobs|minutes) = \S+: expected a number above 0"):
+        train.train_all([a_run("plain", epochs=1)], **bound)
 
 
 def test_one_error_names_the_runs_that_failed(inside, monkeypatch):
