@@ -185,16 +185,19 @@ def _write(folder, run, with_weights):
 
 
 def _sweep(name, folder, jobs):
-    """A sweep's file, with the test figures of its runs; those that were measured before are kept."""
+    """A sweep's file, with the test figures of its runs that the store has; those of before are kept."""
     found, path = results.sweep(name), folder / "sweeps" / f"{name}.json"
     each = lambda result: [row for candidate in result["candidates"] for row in candidate["runs"]]
     before = {row["digest"]: row.get("test") for row in each(read_json(path))} if path.exists() else {}
     images = tensors.read_about(paths.tasks(found["scale"]) / found["task"] / "test.safetensors")["sha256"]
     pairs = [(run, row) for (_, run), row in zip(choice.candidates(name), each(found)) if "diverged" not in row]
     known = lambda row: (before.get(row["digest"]) or {}).get("images") == images
-    new = iter(parallel(_test, [run for run, row in pairs if not known(row)], jobs=jobs, label=lambda run: run.name))
+    here = lambda run, row: row["digest"] == store.digest(run) and store.place(row["digest"]).exists()
+    todo = [(run, row) for run, row in pairs if not known(row) and here(run, row)]
     for _, row in pairs:
-        row["test"] = before[row["digest"]] if known(row) else {"images": images} | next(new)
+        row |= {"test": before[row["digest"]]} if known(row) else {}
+    for (_, row), test in zip(todo, parallel(_test, [x for x, _ in todo], jobs=jobs, label=lambda x: x.name)):
+        row["test"] = {"images": images} | test
     return found
 
 

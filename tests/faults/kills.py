@@ -55,18 +55,18 @@ def _killed(project, command, random, kills, seconds, log):
             problems.append(f"the same command failed: {said(log.read_text())}")
             continue
         except TimeoutExpired:
-            below = psutil.Process(process.pid).children(recursive=True)
+            first = psutil.Process(process.pid)
+            every = [first, *first.children(recursive=True)]
         way = random.choices(list(WAYS), WAYS.values())[0]
         if way.endswith("one"):
-            way = f"{way}, {_one(process.pid, below, random, signal.SIGTERM if '15' in way else signal.SIGKILL)}"
+            way = f"{way}, {_one(every, random, signal.SIGTERM if '15' in way else signal.SIGKILL)}"
         elif way == "Ctrl-C" or way.endswith("group"):
             os.killpg(process.pid, signal.SIGINT if way == "Ctrl-C" else signal.SIGKILL)
         else:
-            process.kill()
-            _end(below if "all" in way else [])
+            _end(every if "all" in way else [first])
         with contextlib.suppress(TimeoutExpired):
             process.wait(10)
-        left = psutil.wait_procs([psutil.Process(process.pid)] * (process.poll() is None) + below, 10)[1]
+        left = psutil.wait_procs(every, 10)[1]
         problems += [f"{len(left)} processes are left after a kill of {way}"] if left else []
         _end(left)
         hits.append(f"{way} after {moment:.1f} s")
@@ -74,16 +74,13 @@ def _killed(project, command, random, kills, seconds, log):
     return hits, problems + again(project, command)
 
 
-def _one(first, below, random, number):
+def _one(every, random, number):
     """Send a signal to one of the processes that matter; return which."""
-    named = {
-        process.pid: " ".join(process.cmdline()) for process in [psutil.Process(first), *below] if process.is_running()
-    }
-    pid, which = random.choice(
-        [(pid, one) for pid, line in named.items() for one in ONES if one in line] or [(first, "first")]
-    )
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+    named = [(process, " ".join(process.cmdline())) for process in every if process.is_running()]
+    found = [(process, one) for process, line in named for one in ONES if one in line] or [(every[0], "the first")]
+    process, which = random.choice(found)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
     return which
 
 
