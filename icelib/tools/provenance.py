@@ -148,14 +148,14 @@ class Trail:
     def shares(self, detector, outliers, metric, convention):
         """The value in the result file, and the same computed from the scores; None without these."""
         stored = tables.entry(self.result, detector, outliers, metric, convention)["value"]
-        if self.scores is None or (metric != "accuracy" and f"{detector}/known" not in self.scores):
-            return stored, None
-        if metric == "accuracy":
+        if self.scores is not None and metric == "accuracy":
             return stored, round(float((self.scores["labels"] == self.scores["predicted"]).double().mean()), 10)
         task, key = runs.load().tasks[self.result["task"]], metric if metric == "auroc" else f"{metric}_{convention}"
-        sets = {"far": task.far, "near": task.near}.get(outliers, [outliers])
-        known = self.scores[f"{detector}/known"]
-        found = [metrics.detection_metrics(known, self.scores[f"{detector}/{name}"])[key] for name in sets]
+        sets = ["known", *{"far": task.far, "near": task.near}.get(outliers, [outliers])]
+        if any(f"{detector}/{name}" not in (self.scores or ()) for name in sets):
+            return stored, None
+        known, *others = (self.scores[f"{detector}/{name}"] for name in sets)
+        found = [metrics.detection_metrics(known, x)[key] for x in others]
         return stored, round(float(np.mean(found)), 10)
 
 

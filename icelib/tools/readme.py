@@ -60,6 +60,7 @@ def _verdicts(method):
         told = []
         for verdict, word in ((AHEAD, "ahead of"), (BEHIND, "behind")):
             names = rows[rows.verdict == verdict]["second"].map(lambda name: name.split(" †")[0].split(" ‡")[0])
+            names = names.str.replace(", Gaussian head", "(G)")  # as the paper marks it; a comma would part the list
             told += [f"{word} {', '.join(names)}"] * bool(len(names))
         told += ["else open" if told else "open"] * (OPEN in set(rows.verdict))
         lines.append("; ".join(told))

@@ -6,6 +6,7 @@ begun after that time; the same command goes on from the last finished ones.
 """
 
 import argparse
+import math
 import shutil
 import sys
 import time
@@ -160,9 +161,9 @@ def train_all(wanted, jobs=None, minutes=None):
     ValueError names the runs that failed with their reasons, but for those that diverged; StoppedError those for which
     time was over.
     """
-    for name, value in (("jobs", jobs), ("minutes", minutes)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} = {value}: expected a number above 0")
+    for name, value, least in (("jobs", jobs, 1), ("minutes", minutes, -math.inf)):
+        if value is not None and not value >= least:
+            raise ValueError(f"{name} = {value}: expected a number from {least}")
     store.refill()
     deadline = None if minutes is None else time.time() + 60 * minutes
     every = {store.digest(run): run for run in [*(run.parent for run in wanted if run.parent), *wanted]}
