@@ -13,6 +13,7 @@ from icelib.tools import notebooks
 from tests.conftest import SOURCE
 
 NOTEBOOKS = sorted((SOURCE / "notebooks").glob("*.ipynb"))
+REPORTS = sorted((SOURCE / "reports").glob("*/*.ipynb"))
 
 
 def lock():
@@ -55,6 +56,14 @@ def test_notebooks_are_committed_without_outputs(path):
     for cell in notebook.cells:
         assert cell.cell_type != "code" or (not cell.outputs and cell.execution_count is None)
         assert cell.cell_type != "code" or len(cell.source.splitlines()) <= 60, "long code belongs in icelib"
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_reports_hold_no_warning(path):
+    """Which would name a temporary file, another one each time."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs and not [output.text for output in outputs if output.get("name") == "stderr"]
 
 
 def test_scrubbing_makes_two_executions_equal():
