@@ -64,9 +64,10 @@ def project(folder, seeds):
     with Repo(str(folder)) as repo:
         stages = list(repo.index.stages)
         wanted = {Path(dep.fs_path) for stage in stages for dep in stage.deps if dep.protocol == "local"}
-        for out in (Path(out.fs_path) for stage in stages for out in stage.outs):
-            inside = [path for path in wanted if out in path.parents]  # of an output that is a folder
-            for path in inside or [out]:
+        outs = {Path(out.fs_path) for stage in stages for out in stage.outs}
+        folders = {out for out in outs if any(out in path.parents for path in wanted)}
+        for path in [*outs - folders, *wanted - folders]:  # recorded scales are neither copied nor made by a stage
+            if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(f"{path.name}\n")
         with repo.lock:
