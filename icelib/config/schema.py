@@ -33,7 +33,8 @@ def as_number(value):
         number = float(value) if isinstance(value, str) else math.nan
     except ValueError:
         return ""
-    return f"; without quotes, and with a point: {number:.15f}".rstrip("0") if math.isfinite(number) else ""
+    text = f"{number:.15f}".rstrip("0").removesuffix(".")
+    return f"; without quotes or exponent: {text}" if math.isfinite(number) else ""
 
 
 def _unique(names):
