@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 
 SOURCE = Path(__file__).resolve().parent.parent
 RUN = ("digits", "wideresnet", "scratch")
@@ -33,7 +34,8 @@ def tiny_params(folder):
         "seeds": [0],
         "threads": 1,
         "compile": False,
-        "parallel": {"jobs": 2},
+        # in a command's own process: workers would import everything once more, on a core that other tests need
+        "parallel": {"jobs": 1},
         "datasets": ["gaussian"],
         "recorded": [],
         "own_datasets": {
@@ -189,14 +191,29 @@ tasks.make("digits")
 """
 
 
+def shared(tmp_path_factory, name, make):
+    """A project that `make` fills, by the first of several workers of pytest alone; tests copy it and leave it as it is."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    root = folder / name / "project"
+    with FileLock(folder / f"{name}.lock"):
+        if not (made := root.with_name("made")).exists():
+            shutil.rmtree(root.parent, ignore_errors=True)
+            root.mkdir(parents=True)
+            make(root)
+            made.touch()
+    return Project(root)
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
-    """A tiny project with data sets and task made; tests copy it and leave it as it is."""
-    root = tmp_path_factory.mktemp("prepared") / "project"
-    root.mkdir()
-    project = make_project(root)
-    project.call(sys.executable, "-c", PREPARE)  # one process, since most of its time is that of the imports
-    return project
+    """A tiny project with data sets and task made."""
+
+    def make(root):
+        # one process, since most of its time is that of the imports
+        make_project(root).call(sys.executable, "-c", PREPARE)
+
+    return shared(tmp_path_factory, "prepared", make)
 
 
 @pytest.fixture

@@ -55,7 +55,6 @@ def test_candidates_are_the_base_run_with_its_changes(inside):
 
 
 def test_a_sweep_trains_each_candidate_once_into_the_store_and_touches_no_checkpoint(inside):
-    inside.params = inside.params | {"parallel": {"jobs": 1}}  # in this process, whose project it is
     name = next(iter(runs.load().sweeps))
     folder = paths.results(runs.load().scale) / "sweeps"
     folder.mkdir(parents=True)

@@ -113,7 +113,7 @@ def test_the_command_writes_the_files_of_declared_runs_alone(trained):
     trained.params = values
     results = paths.results("tiny")
     write_json(results / "metrics" / "digits-wideresnet-scratch-old-0.json", {})
-    trained.python("evaluation.evaluate")
+    trained.python("evaluation.evaluate", "--jobs", 2)
     names = [f"digits-wideresnet-scratch-{method}-0" for method in ("ice", "plain")]
     assert sorted(path.stem for path in results.glob("metrics/*")) == names
     assert sorted(path.stem for path in results.glob("scores/*")) == names
@@ -126,7 +126,7 @@ def test_the_command_writes_the_files_of_declared_runs_alone(trained):
     made = trained.bytes("results/**/*")
     # anew, and in one process: the same bytes
     trained.call("rm", "-r", ".dvc/store/evaluations")
-    trained.python("evaluation.evaluate", "--jobs", 1)
+    evaluate.declared(1)
     assert trained.bytes("results/**/*") == made
 
 

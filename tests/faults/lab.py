@@ -37,6 +37,7 @@ class Lab:
                 shutil.rmtree(path)
             self.template.mkdir(parents=True)
             project = make_project(self.template)
+            project.params = project.params | {"parallel": {"jobs": 2}}
             project.call("git", "init", "-q")
             project.call(sys.executable, "-m", "dvc", "init", "-q")
             self.copy(self.template).call(*REPRO)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import Project, shared
 
 MAKE = """
 from icelib.evaluation import evaluate
@@ -20,11 +20,13 @@ for name, subject in {"table1": "benchmark", "table2": "benchmark", "extended": 
 
 @pytest.fixture(scope="session")
 def measured(prepared, tmp_path_factory):
-    """Plain training, OE and ICE trained and measured, with tables; tests copy it and leave it as it is."""
-    root = tmp_path_factory.mktemp("measured") / "project"
-    shutil.copytree(prepared.root, root)
-    project = Project(root)
-    group = {"task": "digits", "network": "wideresnet", "protocol": "scratch", "methods": ["plain", "oe", "ice"]}
-    project.params = project.params | {"runs": [group]}
-    project.call(sys.executable, "-c", MAKE)
-    return project
+    """Plain training, OE and ICE trained and measured, with tables."""
+
+    def make(root):
+        shutil.copytree(prepared.root, root, dirs_exist_ok=True)
+        project = Project(root)
+        group = {"task": "digits", "network": "wideresnet", "protocol": "scratch", "methods": ["plain", "oe", "ice"]}
+        project.params = project.params | {"runs": [group]}
+        project.call(sys.executable, "-c", MAKE)
+
+    return shared(tmp_path_factory, "measured", make)

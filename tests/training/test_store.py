@@ -42,7 +42,7 @@ def changed(inside, *keys, to):
         (("protocols", "scratch", "train"), {"oe": {"weight": 0.3}}, set()),
         (("threads",), 2, {"plain", "ice", "finetune"}),
         (("compile",), True, {"plain", "ice", "finetune"}),
-        (("parallel",), {"jobs": 1}, set()),
+        (("parallel",), {"jobs": 3}, set()),
         (("bootstrap",), 30, set()),
         (("scale",), "tiny", set()),
     ],
