@@ -218,7 +218,9 @@ def _scores(run, found):
     apart, own = _apart(run), own_detector(run.method)
     shown = {name: x.float() for name, x in found.items() if name.partition("/")[0] == own}
     shown = {name: x for name, x in shown.items() if name.partition("/")[2] not in apart}
-    return shown | {name: found[name].short() for name in ("labels", "predicted")}
+    classes = {name: found[name] for name in ("labels", "predicted")}
+    small = torch.uint8 if max(x.max() for x in classes.values()) < 256 else torch.int16
+    return shown | {name: x.to(small) for name, x in classes.items()}
 
 
 def _logits(run, found):

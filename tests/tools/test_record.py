@@ -110,7 +110,7 @@ def test_scores_are_own_ones_of_the_sets_in_means_in_small_types(recorded):
     whole, _ = tensors.load(recorded.root / f"results/tiny/scores/{ICE}.safetensors")
     assert set(found) == {"labels", "predicted", "ice/known", "ice/digits-89", "ice/gaussian"}
     for name, x in found.items():
-        assert torch.equal(x, whole[name].to(x.dtype)) and x.dtype in (torch.float32, torch.int16)
+        assert torch.equal(x, whole[name].to(x.dtype)) and x.dtype in (torch.float32, torch.uint8)
 
 
 def test_what_a_run_says_of_validation_images_is_recorded(shown):
