@@ -67,7 +67,7 @@ def _killed(project, command, random, kills, seconds, log):
         with contextlib.suppress(TimeoutExpired):
             process.wait(10)
         left = psutil.wait_procs(every, 10)[1]
-        problems += [f"{len(left)} processes are left after a kill of {way}"] if left else []
+        problems += [f"left 10 s after {way}: {', '.join(map(_named, left))}"] if left else []
         _end(left)
         hits.append(f"{way} after {moment:.1f} s")
         time.sleep(1)
@@ -82,6 +82,13 @@ def _one(every, random, number):
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
     return which
+
+
+def _named(process):
+    try:
+        return " ".join(process.cmdline()[1:5])
+    except psutil.Error:  # it has just ended
+        return str(process.pid)
 
 
 def _end(processes):
