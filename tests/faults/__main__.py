@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -32,6 +33,7 @@ def main():
     parser.add_argument("--out", type=Path, default=SOURCE / "results/faults.json", help="file of the record")
     parser.add_argument("--folder", type=Path, help="where to work, kept for another call; a temporary one by default")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
     with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
         lab, report = Lab(options.folder or Path(temporary), options.kills), Report(options.out)
         lab.prepare()
