@@ -17,8 +17,10 @@ engine fills: ``known_features`` (N, d), ``outlier_features`` (M, d) and ``progr
 """
 
 import importlib
+import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -55,11 +57,19 @@ def _load(name):
     module = importlib.import_module(f"{__name__}.{name}")
     missing = [key for key in ("loss", "HEAD", "score", "OUTLIERS", "TITLE") if not hasattr(module, key)]
     if missing:
-        raise ValueError(
-            f"icelib/methods/{name}.py does not define {', '.join(missing)}; see icelib/methods/__init__.py"
-        )
-    if isinstance(module.HEAD, str) and module.HEAD not in HEADS:
-        raise ValueError(f"HEAD = {module.HEAD!r}; expected one of {list(HEADS)} or a class")
+        raise ValueError(f"it does not define {', '.join(missing)}; see icelib/methods/__init__.py")
+    titles = [method.title for method in METHODS.values()]
+    given = inspect.signature(module.loss).parameters.values() if callable(module.loss) else ()
+    places = sum({"POSITIONAL_OR_KEYWORD": 1, "VAR_POSITIONAL": 3}.get(x.kind.name, 0) for x in given)
+    for key, right, expected in (
+        ("HEAD", isinstance(module.HEAD, type) or module.HEAD in HEADS, f"one of {list(HEADS)} or a class"),
+        ("TITLE", isinstance(module.TITLE, str) and module.TITLE not in titles, "a text that no other method has"),
+        ("OUTLIERS", isinstance(module.OUTLIERS, bool), "True or False"),
+        ("loss", places >= 3, "a function of known logits, labels and outlier logits"),
+        ("score", callable(module.score), "a function of logits"),
+    ):
+        if not right:
+            raise ValueError(f"{key} = {getattr(module, key)!r}; expected {expected}")
     extra = getattr(module, "prepare", None), getattr(module, "POOL", 1)
     return Method(module.loss, module.HEAD, module.score, module.OUTLIERS, module.TITLE, name, *extra)
 
@@ -71,7 +81,9 @@ for _name in (*PAPER, *(name for name in _FOUND if name not in PAPER)):
     try:
         METHODS[_name] = _load(_name)
     except (Exception, SystemExit) as error:  # whatever a draft may raise: it must not stop what does not name it
-        print(f"icelib/methods/{_name}.py is left out: {type(error).__name__}: {error}", file=sys.stderr)
+        _lines = [x.lineno for x in traceback.extract_tb(error.__traceback__) if x.filename.endswith(f"/{_name}.py")]
+        _place = f"icelib/methods/{_name}.py{f', line {_lines[-1]},' if _lines else ''}"
+        print(f"{_place} is left out: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def own_detector(method):

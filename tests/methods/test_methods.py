@@ -274,8 +274,31 @@ def test_a_file_that_is_no_method_is_told(tmp_path, monkeypatch):
 
     (tmp_path / "mine.py").write_text('TITLE, HEAD, OUTLIERS = "mine", "gaussian", True')
     monkeypatch.setattr(package, "__path__", [str(tmp_path)])
-    with pytest.raises(ValueError, match=r"icelib/methods/mine.py does not define loss, score"):
+    with pytest.raises(ValueError, match=r"it does not define loss, score"):
         package._load("mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("titled", "TITLE = 5", "TITLE = 5; expected a text that no other method has"),
+        ("copied", "TITLE = 'ICE'", "TITLE = 'ICE'; expected a text that no other method has"),
+        ("worded", "OUTLIERS = 'yes'", "OUTLIERS = 'yes'; expected True or False"),
+        ("numbered", "loss = 5", "loss = 5; expected a function of known logits, labels and outlier logits"),
+        ("short", "loss = lambda known_logits, labels: 0", "loss = <function .*>; expected a function of known logits"),
+        ("named", "score = 'max'", "score = 'max'; expected a function of logits"),
+    ],
+)
+def test_what_a_file_defines_is_looked_at(tmp_path, monkeypatch, name, change, message):
+    import icelib.methods as package
+
+    whole = "from icelib.methods.ice import *\nfrom icelib.methods.ice import loss, score\nTITLE = 'mine'\n"
+    (tmp_path / f"{name}.py").write_text(whole)
+    (tmp_path / f"{name}_wrong.py").write_text(f"{whole}{change}\n")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    assert package._load(name).title == "mine"
+    with pytest.raises(ValueError, match=message):
+        package._load(f"{name}_wrong")
 
 
 def test_a_method_is_what_it_imports_too_and_a_draft_that_fails_stops_no_other(tmp_path):
@@ -301,6 +324,6 @@ def test_a_method_is_what_it_imports_too_and_a_draft_that_fails_stops_no_other(t
     code = "from icelib.methods import METHODS; print(*(path.name for path in METHODS['mine'].files), len(METHODS))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["logistic.py", "mine.py", "ratio.py", str(len(METHODS) + 1)]
-    assert "icelib/methods/draft.py is left out: ModuleNotFoundError" in done.stderr
-    assert "icelib/methods/end.py is left out: SystemExit: 3" in done.stderr
+    assert "icelib/methods/draft.py, line 1, is left out: ModuleNotFoundError" in done.stderr
+    assert "icelib/methods/end.py, line 1, is left out: SystemExit: 3" in done.stderr
     assert "icelib/methods/typo.py is left out: ValueError: HEAD = 'gausian'; expected one of" in done.stderr
