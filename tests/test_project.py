@@ -66,6 +66,22 @@ def test_reports_hold_no_warning(path):
     assert outputs and not [output.text for output in outputs if output.get("name") == "stderr"]
 
 
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_reports_are_of_todays_notebooks(path):
+    recorded = (SOURCE / "recorded" / path.parent.name).is_dir()
+    cells = nbformat.read(SOURCE / "notebooks" / path.name, as_version=4).cells
+    cells = [cell for cell in cells if not (recorded and "local" in cell.metadata.get("tags", []))]
+    found = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    assert found == [cell.source for cell in cells], "run `make results`"
+
+
+def test_the_lock_file_has_no_stage_that_is_gone():
+    locked = yaml.safe_load((SOURCE / "dvc.lock").read_text())["stages"]
+    for name in locked:
+        name, _, item = name.partition("@")
+        assert name in stages() and bool({"foreach", "matrix"} & set(stages()[name])) == bool(item), name
+
+
 def test_scrubbing_makes_two_executions_equal():
     def executed(stamp, pieces):
         cell = nbformat.v4.new_code_cell(
