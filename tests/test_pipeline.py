@@ -105,6 +105,10 @@ def test_a_new_lambda_trains_and_evaluates_the_runs_of_ice_alone(finished):
     assert evaluated() == 4
     stages, output = repro(finished, "evaluate")
     assert stages == ["check", "train", "evaluate"] and trained(output) == [3] and evaluated() == 4 + 3
+    values["train"]["ice"]["weight"] = 0.1
+    finished.params = values
+    stages, output = repro(finished, "evaluate")
+    assert "train" in stages and trained(output) == [] and evaluated() == 4 + 3, "the store has them all"
 
 
 def test_a_notebook_that_raises_is_no_report(ready):
@@ -145,15 +149,6 @@ def test_settings_of_the_user_do_not_leak_into_reports(ready, tmp_path):
     ready.python("tools.notebooks", "10_probe")
     (output,) = nbformat.read(ready.root / "reports/tiny/10_probe.ipynb", as_version=4).cells[0].outputs
     assert output.text.split() == [sys.executable, "module://matplotlib_inline.backend_inline", "10.0"]
-
-
-@pytest.mark.slow
-def test_the_old_lambda_trains_nothing(finished):
-    values = finished.params
-    values["train"]["ice"]["weight"] = 0.1
-    finished.params = values
-    stages, output = repro(finished)
-    assert "train" in stages and trained(output) == [], "the store has them all"
 
 
 @pytest.mark.slow

@@ -320,10 +320,12 @@ def test_a_method_is_what_it_imports_too_and_a_draft_that_fails_stops_no_other(t
     )
     (folder / "draft.py").write_text("import nothing_of_this_name\n")
     (folder / "end.py").write_text("raise SystemExit(3)\n")
+    (folder / "half.py").write_text('TITLE, HEAD, OUTLIERS = "half", "gaussian", True')
     (folder / "typo.py").write_text((folder / "ice.py").read_text().replace("gaussian", "gausian"))
     code = "from icelib.methods import METHODS; print(*(path.name for path in METHODS['mine'].files), len(METHODS))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["logistic.py", "mine.py", "ratio.py", str(len(METHODS) + 1)]
     assert "icelib/methods/draft.py, line 1, is left out: ModuleNotFoundError" in done.stderr
+    assert "icelib/methods/half.py is left out: ValueError: it does not define loss, score;" in done.stderr
     assert "icelib/methods/end.py, line 1, is left out: SystemExit: 3" in done.stderr
     assert "icelib/methods/typo.py is left out: ValueError: HEAD = 'gausian'; expected one of" in done.stderr
