@@ -72,11 +72,9 @@ def load(path=None):
     """
     path = path or paths.PARAMS
     try:
-        return _parsed(path.read_text(), str(paths.relative(path)))
+        return _parsed(path.read_bytes(), str(paths.relative(path)))
     except FileNotFoundError:
         raise ValueError(f"{path} is missing; run from a checkout of the project, or set ICELIB_ROOT to one") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{paths.relative(path)} is not valid YAML: {error}") from None
 
 
 @functools.lru_cache(maxsize=4)  # it is asked for at every look-up of a run
@@ -110,7 +108,8 @@ class _Loader(yaml.SafeLoader):
 
 def _lines(error):
     for item in error.errors():
-        place, message = ".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")
+        place = ".".join(map(str, item["loc"])).removesuffix(".[key]")
+        message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "missing":
             yield f"{place} is missing"
         elif item["type"] == "extra_forbidden":

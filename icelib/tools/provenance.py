@@ -197,7 +197,8 @@ def main(arguments=None):
     """Print a trace; end the process with status 1 at a contradiction."""
     parser = argparse.ArgumentParser(description="Tell where a cell of a table comes from, or check a whole table.")
     parser.add_argument("table", choices=TABLES)
-    parser.add_argument("--recorded", metavar="SCALE", default=paths.SHOWN, help="of a recorded scale's tables")
+    scales = [path.name for path in paths.RECORDED.glob("*")]
+    parser.add_argument("--recorded", choices=scales, default=paths.SHOWN, help="of a recorded scale's tables")
     parser.add_argument("words", nargs="*", help="what tells the cell apart, in any order, in one argument or several")
     options = parser.parse_intermixed_args(arguments)
     with readable_errors():

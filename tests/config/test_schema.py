@@ -113,7 +113,7 @@ BIRDS = {"set": "cifar10", "split": "test"}
         (("tasks", "digits", "outliers", "gaussian"), BIRDS | {"classes": ["brid"]}, r"'brid' is no class of 'cifar10' \("),
         (("tasks", "digits", "outliers", "gaussian"), BIRDS | {"exclude": [10]}, r"10 is no class of 'cifar10'; expected"),
         (("runs", 0, "methods"), [], r"runs.0.methods = \[\]: .*at least 1"),
-        (("train", "icee"), {}, r"train.icee.*no such name \(did you mean 'ice'\?\)"),
+        (("train", "icee"), {}, r"train.icee = 'icee': no such name \(did you mean 'ice'\?\)"),
         (("train", "ice", "weight"), "high", r"train.ice.weight = 'high': expected a number ≥ 0"),
         (("train", "ice", "weight"), "1e-3", r"weight = .1e-3.: expected a number ≥ 0; .* exponent: 0.001$"),
         (("train", "ice", "weight"), "-0", r"weight = .-0.: expected a number ≥ 0; without quotes or exponent: -0$"),

@@ -158,3 +158,9 @@ def test_what_a_clone_lacks_contradicts_nothing(inside, capsys):
     lines = told(capsys, *CELL)
     assert lines[0] == "no contradiction" and "score file: not here" in lines
     assert len([line for line in lines if line.startswith("not compared: ") and "is missing" in line]) == 3
+
+
+def test_a_scale_that_is_not_recorded_is_told_with_those_that_are(capsys):
+    with pytest.raises(SystemExit):
+        provenance.main(["table1", "--recorded", "dask"])
+    assert "invalid choice: 'dask' (choose from" in (told := capsys.readouterr().err) and "desk" in told
